@@ -1,0 +1,154 @@
+//! Where sessions are kept.
+//!
+//! [`Driver`] is what a store has to do; its documentation is a contract, and every sentence of it is a test of
+//! `session_schema::testing`, which the author of a driver runs with one macro call.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+
+use crate::error::DriverError;
+use crate::id::StoreKey;
+use crate::record::{Record, Version};
+
+#[cfg(feature = "file")]
+mod file;
+#[cfg(feature = "memory")]
+mod memory;
+
+#[cfg(feature = "file")]
+//pub use file::FileDriver;
+#[cfg(feature = "memory")]
+//pub use memory::MemoryDriver;
+
+/// A store of session records.
+///
+/// A driver keeps at most one record under a key. It changes a record only if it is in the state its writer has seen
+/// (compare-and-swap), which is all that is needed so that concurrent requests lose nothing.
+///
+/// An expired record counts as absent in every method, from the moment it expires, whether or not [`gc`](Driver::gc) has run.
+///
+/// Dropping the future of a method leaves the record as it was or as it was to become, and nothing in between.
+#[async_trait]
+pub trait Driver: Send + Sync + 'static {
+    /// Makes what the store needs: the directory, the table. Called once before the first use; calling it again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As for every method: [`DriverError::unavailable`] when the store is out of reach, [`DriverError::backend`] when it
+    /// answered with an error.
+    async fn open(&self) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    /// Gives back what the driver holds, such as connections. What was written stays written.
+    async fn close(&self) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    /// The record under `key`, with its payload, expiry, owner and version, or `None` when there is none.
+    async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError>;
+
+    /// Stores `record` under `key` if what is there is what was `expected`, in one atomic step.
+    ///
+    /// * [`Expected::Absent`] and no record: stored, [`Written::Done`].
+    /// * [`Expected::Absent`] and a record: nothing changes, [`Written::Conflict`].
+    /// * [`Expected::Version`] and that version: payload, expiry and owner are replaced, [`Written::Done`] with a new version.
+    /// * [`Expected::Version`] and another version: nothing changes, [`Written::Conflict`], with the record that is there if the store can tell.
+    /// * [`Expected::Version`] and no record: nothing is stored, [`Written::Gone`]. A destroyed session stays destroyed.
+    ///
+    /// A version that a key has had never comes back with another content, not even after the record was destroyed and made again.
+    /// A record whose expiry is in the past is taken and absent at once.
+    async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError>;
+
+    /// Moves the expiry of the record under `key`, and says whether there was one. Payload, owner and version stay,
+    /// so that a touch conflicts with no write. It never revives or creates a record.
+    async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError>;
+
+    /// Removes the record under `key`, and says whether there was one. Other records stay.
+    async fn destroy(&self, key: &StoreKey) -> Result<bool, DriverError>;
+
+    /// Removes what has expired and says how many records that were; 0 for a store that forgets by itself.
+    async fn gc(&self) -> Result<u64, DriverError>;
+
+    /// The driver's index of owners, if it keeps one.
+    fn owners(&self) -> Option<&dyn OwnerIndex> {
+        None
+    }
+}
+
+/// What a store can be asked about the owners of its sessions: "log out everywhere else".
+#[async_trait]
+pub trait OwnerIndex: Send + Sync {
+    /// The live sessions whose record names `owner`, compared byte by byte.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Driver`].
+    async fn sessions_of(&self, owner: &str) -> Result<Vec<(StoreKey, Record)>, DriverError>;
+
+    /// Destroys the sessions of `owner`, all but the one under `except`, and says how many.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Driver`].
+    async fn destroy_sessions_of(&self, owner: &str, except: Option<&StoreKey>) -> Result<u64, DriverError>;
+}
+
+/// What the writer of a record believes to be in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing.
+    Absent,
+    /// This version.
+    Version(Version),
+}
+
+/// What became of a [`write`](Driver::write).
+#[derive(Clone, Debug)]
+pub enum Written {
+    /// The record is stored, as this version.
+    Done(Version),
+    /// There was another record: this one, if the store can tell.
+    Conflict(Option<Record>),
+    /// There was no record to replace.
+    Gone,
+}
+
+macro_rules! forward_driver {
+    ($($pointer:ty, [$($generics:tt)*];)*) => {$(
+        #[async_trait]
+        impl<$($generics)*> Driver for $pointer {
+            async fn open(&self) -> Result<(), DriverError> {
+                (**self).open().await
+            }
+            async fn close(&self) -> Result<(), DriverError> {
+                (**self).close().await
+            }
+            async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
+                (**self).read(key).await
+            }
+            async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
+                (**self).write(key, record, expected).await
+            }
+            async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError> {
+                (**self).touch(key, expires_at).await
+            }
+            async fn destroy(&self, key: &StoreKey) -> Result<bool, DriverError> {
+                (**self).destroy(key).await
+            }
+            async fn gc(&self) -> Result<u64, DriverError> {
+                (**self).gc().await
+            }
+            fn owners(&self) -> Option<&dyn OwnerIndex> {
+                (**self).owners()
+            }
+        }
+    )*};
+}
+
+forward_driver! {
+    Arc<D>, [D: Driver + ?Sized];
+    Box<D>, [D: Driver + ?Sized];
+}

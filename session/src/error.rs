@@ -1,0 +1,215 @@
+//! What can go wrong while a session is used.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// The source of an [`Error`] or a [`DriverError`].
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something could not be done with a session.
+///
+/// The error is opaque: ask [`kind`](Error::kind) what to do about it. Its texts name keys and Rust
+/// types, never ids or stored values.
+///
+/// With the feature `axum` it is a response: 503 when the store is out of reach or too busy with this very
+/// session, 500 otherwise, with an empty body. What happened is in the log.
+pub struct Error {
+    kind: ErrorKind,
+    message: Box<str>,
+    source: Option<BoxError>,
+}
+
+/// What sort of [`Error`] it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The stored payload is not what a session writes.
+    Decode,
+    /// The value cannot be written as JSON: NaN, an infinity, a map whose keys are not strings or numbers.
+    Encode,
+    /// The value under the key has another type than the one asked for, or no room for the change.
+    WrongType,
+    /// The key begins with `_`; such keys belong to the library.
+    ReservedKey,
+    /// Other requests changed the session so often meanwhile that the save was given up.
+    Conflict,
+    /// The store is out of reach, or did not answer in time.
+    Unavailable,
+    /// The store answered with an error, or the random generator of the operating system did.
+    Driver,
+    /// The response has been sent; the session takes no more changes.
+    Committed,
+    /// The session has grown larger than the layer allows.
+    TooLarge,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into().into_boxed_str(),
+            source: None,
+        }
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What sort of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    pub(crate) fn reserved_key(key: &str) -> Self {
+        Self::new(
+            ErrorKind::ReservedKey,
+            format!("the session key `{key}` is reserved: choose one that does not begin with `_`"),
+        )
+    }
+
+    pub(crate) fn committed() -> Self {
+        Self::new(
+            ErrorKind::Committed,
+            "the session was changed after its response had been sent: make the change before the handler returns",
+        )
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.kind)
+            .field("message", &self.message)
+            .field("source", &self.source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<DriverError> for Error {
+    fn from(error: DriverError) -> Self {
+        let (kind, message) = match error.unavailable {
+            true => (ErrorKind::Unavailable, "the session store is out of reach"),
+            false => (ErrorKind::Driver, "the session store answered with an error"),
+        };
+        Self {
+            kind,
+            message: message.into(),
+            source: Some(error.source),
+        }
+    }
+}
+
+/// Why a driver could not do what it was asked.
+///
+/// A driver says no more than whose fault it is: [`unavailable`](DriverError::unavailable) becomes 503,
+/// [`backend`](DriverError::backend) 500. The source goes to the log, so it must hold no session id and no
+/// stored value.
+pub struct DriverError {
+    unavailable: bool,
+    source: BoxError,
+}
+
+impl DriverError {
+    /// The store is out of reach or did not answer in time: trying again later may help.
+    pub fn unavailable(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self {
+            unavailable: true,
+            source: source.into(),
+        }
+    }
+
+    /// The store answered with an error.
+    pub fn backend(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self {
+            unavailable: false,
+            source: source.into(),
+        }
+    }
+
+    /// Whether the store was out of reach, as opposed to answering with an error.
+    pub fn is_unavailable(&self) -> bool {
+        self.unavailable
+    }
+}
+
+impl fmt::Display for DriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.unavailable {
+            true => "the session store is out of reach",
+            false => "the session store answered with an error",
+        })
+    }
+}
+
+impl fmt::Debug for DriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DriverError")
+            .field("unavailable", &self.unavailable)
+            .field("source", &self.source)
+            .finish()
+    }
+}
+
+impl StdError for DriverError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(self.source.as_ref())
+    }
+}
+
+/// What is wrong with a setting. It is found when the application starts, never while it serves.
+pub struct ConfigError {
+    message: Box<str>,
+    source: Option<BoxError>,
+}
+
+impl ConfigError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into().into_boxed_str(),
+            source: None,
+        }
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigError")
+            .field("message", &self.message)
+            .field("source", &self.source)
+            .finish()
+    }
+}
+
+impl StdError for ConfigError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

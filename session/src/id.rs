@@ -1,0 +1,211 @@
+//! The id a visitor's cookie holds, and what the store sees of it.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, ErrorKind, Result};
+
+const ID_LEN: usize = 40;
+const KEY_MAX: usize = 64;
+
+/// The secret in a visitor's cookie: 30 bytes from the operating system's random generator, written as 40 characters
+/// of base64url (RFC 4648 section 5). Whoever knows it *is* the visitor, so `Debug` shows none of it and there is no `Display`.
+///
+/// 40 characters are exactly 30 bytes: every id has one spelling only.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId([u8; ID_LEN]);
+
+impl SessionId {
+    /// A new id.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Driver`] when the operating system gives no random bytes. There is no weaker substitute.
+    pub(crate) fn generate() -> Result<Self> {
+        let mut random = [0; ID_LEN / 4 * 3];
+        getrandom::fill(&mut random).map_err(|error| {
+            Error::new(ErrorKind::Driver, "the operating system's random generator failed").with_source(error)
+        })?;
+        let mut id = [0; ID_LEN];
+        BASE64URL_NOPAD.encode_mut(&random, &mut id);
+        Ok(Self(id))
+    }
+
+    /// The id in `bytes`, or `None` when they are not 40 characters of base64url.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let id: [u8; ID_LEN] = bytes.try_into().ok()?;
+        id.iter().all(|&byte| is_base64url(byte)).then_some(Self(id))
+    }
+
+    /// The 40 characters. They are a secret: do not log them.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).expect("base64url is ASCII")
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = MalformedId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedId> {
+        Self::parse(text.as_bytes()).ok_or(MalformedId(()))
+    }
+}
+
+impl AsRef<str> for SessionId {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionId(..)")
+    }
+}
+
+/// What a store sees of a session: the SHA-256 of its id, in 64 characters of lower-case hex, so that a copy of the store
+/// opens no session ([OWASP Session Management](https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html)).
+/// With [`Config::raw_ids`](crate::Config::raw_ids) it is the id itself.
+///
+/// It consists of 1 to 64 characters of `A-Z a-z 0-9 _ -`, whoever made it, so it is safe in a file name, an SQL literal or a Redis key.
+#[derive(Clone, Copy)]
+pub struct StoreKey {
+    len: u8,
+    bytes: [u8; KEY_MAX],
+}
+
+impl StoreKey {
+    /// The key of a session whose store keeps ids in the clear.
+    pub(crate) fn raw(id: &SessionId) -> Self {
+        Self::parse(&id.0).expect("an id is a well-formed key")
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        if text.is_empty() || text.len() > KEY_MAX || !text.iter().all(|&byte| is_base64url(byte)) {
+            return None;
+        }
+        let mut bytes = [0; KEY_MAX];
+        bytes[..text.len()].copy_from_slice(text);
+        Some(Self {
+            len: text.len() as u8,
+            bytes,
+        })
+    }
+
+    /// The key's characters.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(self.as_bytes()).expect("a key is ASCII")
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// The SHA-256 of the id's 40 characters, as they stand.
+impl From<&SessionId> for StoreKey {
+    fn from(id: &SessionId) -> Self {
+        let mut bytes = [0; KEY_MAX];
+        HEXLOWER.encode_mut(&Sha256::digest(id.0), &mut bytes);
+        Self {
+            len: KEY_MAX as u8,
+            bytes,
+        }
+    }
+}
+
+impl FromStr for StoreKey {
+    type Err = MalformedId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedId> {
+        Self::parse(text.as_bytes()).ok_or(MalformedId(()))
+    }
+}
+
+impl AsRef<str> for StoreKey {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq for StoreKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for StoreKey {}
+
+impl PartialOrd for StoreKey {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for StoreKey {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+/// The first 16 characters are 64 random bits already: no map needs more.
+impl Hash for StoreKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.bytes[..16]);
+    }
+}
+
+impl fmt::Debug for StoreKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreKey(..)")
+    }
+}
+
+/// The text is not a session id or store key. What it was is not repeated: it may have been a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MalformedId(());
+
+impl fmt::Display for MalformedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("malformed: a session id is 40, a store key 1 to 64 characters of `A-Z a-z 0-9 _ -`")
+    }
+}
+
+impl std::error::Error for MalformedId {}
+
+fn is_base64url(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_forty_characters_and_never_twice_the_same() {
+        let (one, two) = (SessionId::generate().unwrap(), SessionId::generate().unwrap());
+        assert_ne!(one, two);
+        assert_eq!(one.as_str().len(), 40);
+        assert_eq!(one.as_str().parse(), Ok(one));
+    }
+
+    #[test]
+    fn a_store_key_is_the_sha_256_of_the_forty_characters() {
+        // printf 'a%.0s' {1..40} | sha256sum
+        let id: SessionId = "a".repeat(40).parse().unwrap();
+        let expected = "e33cdf9c7f7120b98e8c78408953e07f2ecd183006b5606df349b4c212acf43e";
+        assert_eq!(StoreKey::from(&id).as_str(), expected);
+        assert_eq!(StoreKey::raw(&id).as_str(), id.as_str());
+    }
+
+    #[test]
+    fn debug_shows_neither_ids_nor_keys() {
+        let id = SessionId::generate().unwrap();
+        let shown = format!("{id:?} {:?} {:?}", StoreKey::from(&id), "x".parse::<SessionId>());
+        assert!(!shown.contains(id.as_str()) && !shown.contains(StoreKey::from(&id).as_str()));
+    }
+}

@@ -1,0 +1,484 @@
+//! The stored JSON object, read without building a tree.
+//!
+//! A [`Payload`] is the text as the store keeps it and, made when first needed, an index of its top-level entries. Both are
+//! shared by all who hold the record, so the text is scanned once per process and not once per request; a value is decoded when it
+//! is asked for. [`Payload::edit`] writes a changed copy and its index in one pass, so that a write does not lose it.
+//!
+//! Application keys stand at the top level; keys that begin with `_` are bookkeeping (see [`key`]).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The names of bookkeeping entries. The first three are Goravel's, so that a Go application can share the store.
+pub(crate) mod key {
+    /// The CSRF token.
+    pub(crate) const TOKEN: &str = "_token";
+    /// What was flashed and has not aged yet; always empty in what this library writes.
+    pub(crate) const FLASH_NEW: &str = "_flash.new";
+    /// What the next request may read for the last time.
+    pub(crate) const FLASH_OLD: &str = "_flash.old";
+    /// When each of the old entries was flashed, as a random stamp: tells a message from a later one of the same text.
+    pub(crate) const FLASH_AT: &str = "_flash.at";
+    /// Milliseconds since 1970 at which the session began; only where it has an absolute lifetime.
+    pub(crate) const CREATED: &str = "_created";
+    /// The session's own idle lifetime in milliseconds; only where it has one.
+    pub(crate) const LIFETIME: &str = "_lifetime";
+    /// In the record of an id that was given up: the store key of the session that took its place.
+    pub(crate) const MOVED: &str = "_moved";
+}
+
+/// Whether a key belongs to the library.
+pub(crate) fn is_reserved(key: &str) -> bool {
+    key.starts_with('_')
+}
+
+/// Values nested deeper than this cannot be read back by `serde_json`.
+pub(crate) const MAX_DEPTH: usize = 127;
+
+/// A stored JSON object; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Payload(Arc<Shared>);
+
+struct Shared {
+    text: Vec<u8>,
+    index: OnceLock<Option<Index>>,
+}
+
+/// The top-level entries, in the order of their keys.
+struct Index {
+    entries: Vec<Entry>,
+    /// How many entries are bookkeeping, and where the first of them is.
+    reserved: (usize, usize),
+}
+
+/// Where an entry stands in the text. Offsets of 32 bits: a payload of 4 GiB does not count as one.
+struct Entry {
+    key: KeyText,
+    value: (u32, u32),
+}
+
+enum KeyText {
+    /// The key stands in the text as it is, at this place, without its quotes.
+    Plain(u32, u32),
+    /// The key is written with escapes; this is what it means.
+    Escaped(Box<str>),
+}
+
+/// The text is not a JSON object, or nested too deeply.
+#[derive(Debug)]
+pub(crate) struct Corrupt;
+
+impl Payload {
+    pub(crate) fn new(text: Vec<u8>) -> Self {
+        Self(Arc::new(Shared {
+            text,
+            index: OnceLock::new(),
+        }))
+    }
+
+    /// The object without entries.
+    pub(crate) fn empty() -> Self {
+        static EMPTY: OnceLock<Payload> = OnceLock::new();
+        EMPTY.get_or_init(|| Payload::new(b"{}".to_vec())).clone()
+    }
+
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.0.text
+    }
+
+    /// Reads the index, once; says whether the payload can be read.
+    pub(crate) fn check(&self) -> Result<(), Corrupt> {
+        self.index().map(|_| ()).ok_or(Corrupt)
+    }
+
+    fn index(&self) -> Option<&Index> {
+        self.0.index.get_or_init(|| Index::read(&self.0.text)).as_ref()
+    }
+
+    fn slice(&self, (start, end): (u32, u32)) -> &str {
+        // Offsets come from reading this very text as JSON, which is UTF-8, so both checks hold.
+        str::from_utf8(&self.0.text[start as usize..end as usize]).unwrap_or_default()
+    }
+
+    fn key<'a>(&'a self, entry: &'a Entry) -> &'a str {
+        str::from_utf8(entry.key(&self.0.text)).unwrap_or_default()
+    }
+
+    /// The JSON text of a value. A payload that cannot be read has none.
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        let entries = &self.index()?.entries;
+        self.find(entries, key)
+    }
+
+    /// The JSON text of a bookkeeping value: costs next to nothing where there are none.
+    pub(crate) fn reserved(&self, key: &str) -> Option<&str> {
+        let index = self.index()?;
+        let (first, count) = index.reserved;
+        match count {
+            0 => None,
+            _ => self.find(&index.entries[first..first + count], key),
+        }
+    }
+
+    fn find(&self, entries: &[Entry], key: &str) -> Option<&str> {
+        let at = entries
+            .binary_search_by(|entry| entry.key(&self.0.text).cmp(key.as_bytes()))
+            .ok()?;
+        Some(self.slice(entries[at].value))
+    }
+
+    /// Key and JSON text of every entry, in the order of the keys.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.index()
+            .into_iter()
+            .flat_map(|index| &index.entries)
+            .map(|entry| (self.key(entry), self.slice(entry.value)))
+    }
+
+    /// A copy with some entries set (`Some`) or removed (`None`). `edits` is sorted by key, each key once.
+    pub(crate) fn edit(&self, edits: &[(&str, Option<&str>)]) -> Self {
+        let old: &[Entry] = self.index().map_or(&[], |index| &index.entries);
+        let grown: usize = edits
+            .iter()
+            .map(|(key, value)| key.len() + value.map_or(0, str::len) + 6)
+            .sum();
+        let mut writer = Writer::new(self.0.text.len() + grown, old.len() + edits.len());
+        let mut edits = edits.iter().peekable();
+        for entry in old {
+            let key = entry.key(&self.0.text);
+            while let Some((new, value)) = edits.next_if(|(new, _)| new.as_bytes() < key) {
+                writer.entry(new, *value);
+            }
+            match edits.next_if(|(new, _)| new.as_bytes() == key) {
+                Some((new, value)) => writer.entry(new, *value),
+                None => writer.copy(self, entry),
+            }
+        }
+        for (new, value) in edits {
+            writer.entry(new, *value);
+        }
+        writer.finish()
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.0.text.len())
+    }
+}
+
+impl Entry {
+    fn key<'a>(&'a self, text: &'a [u8]) -> &'a [u8] {
+        match &self.key {
+            KeyText::Plain(start, end) => &text[*start as usize..*end as usize],
+            KeyText::Escaped(key) => key.as_bytes(),
+        }
+    }
+}
+
+impl Index {
+    fn read(text: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(text)
+            .ok()
+            .filter(|text| u32::try_from(text.len()).is_ok())?;
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let mut entries = reader.deserialize_map(IndexVisitor(text)).ok()?;
+        reader.end().ok()?;
+        // The last of several entries of one key counts, as everywhere in serde_json: reversed, then sorted stably.
+        entries.reverse();
+        entries.sort_by(|one, other| one.key(text.as_bytes()).cmp(other.key(text.as_bytes())));
+        entries.dedup_by(|next, kept| next.key(text.as_bytes()) == kept.key(text.as_bytes()));
+        let first = entries.partition_point(|entry| entry.key(text.as_bytes()) < b"_".as_slice());
+        let count = entries[first..]
+            .iter()
+            .take_while(|entry| entry.key(text.as_bytes()).starts_with(b"_"))
+            .count();
+        Some(Self {
+            entries,
+            reserved: (first, count),
+        })
+    }
+}
+
+struct IndexVisitor<'de>(&'de str);
+
+impl<'de> Visitor<'de> for IndexVisitor<'de> {
+    type Value = Vec<Entry>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::with_capacity(16);
+        while let Some(key) = map.next_key::<CowStr<'de>>()? {
+            let value: &'de RawValue = map.next_value()?;
+            if depth(value.get()) > MAX_DEPTH {
+                return Err(serde::de::Error::custom("nested too deeply"));
+            }
+            let key = match key.0 {
+                Cow::Borrowed(key) => {
+                    let (start, end) = place(self.0, key);
+                    KeyText::Plain(start, end)
+                }
+                Cow::Owned(key) => KeyText::Escaped(key.into()),
+            };
+            entries.push(Entry {
+                key,
+                value: place(self.0, value.get()),
+            });
+        }
+        Ok(entries)
+    }
+}
+
+/// A string that is borrowed where it is written without escapes (serde's own `Cow<str>` never is).
+#[derive(serde::Deserialize)]
+struct CowStr<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Where `part` stands in `whole`, of which it is a slice.
+fn place(whole: &str, part: &str) -> (u32, u32) {
+    let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+    (start as u32, (start + part.len()) as u32)
+}
+
+/// How deeply arrays and objects are nested in a JSON text.
+pub(crate) fn depth(json: &str) -> usize {
+    if json.len() <= 2 * MAX_DEPTH {
+        return 0; // too short to be too deep
+    }
+    let (mut depth, mut deepest, mut in_string) = (0_usize, 0, false);
+    let mut bytes = json.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' if in_string => drop(bytes.next()),
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Writes a JSON object and its index.
+struct Writer {
+    text: Vec<u8>,
+    entries: Vec<Entry>,
+    reserved: (usize, usize),
+}
+
+impl Writer {
+    fn new(bytes: usize, entries: usize) -> Self {
+        let mut text = Vec::with_capacity(bytes);
+        text.push(b'{');
+        Self {
+            text,
+            entries: Vec::with_capacity(entries),
+            reserved: (0, 0),
+        }
+    }
+
+    fn position(&self) -> u32 {
+        self.text.len() as u32
+    }
+
+    fn separate(&mut self) {
+        if self.text.len() > 1 {
+            self.text.push(b',');
+        }
+    }
+
+    fn entry(&mut self, key: &str, value: Option<&str>) {
+        let Some(value) = value else { return };
+        self.separate();
+        let plain = !key.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\');
+        let start = self.position() + 1;
+        let key_text = if plain {
+            self.text.push(b'"');
+            self.text.extend_from_slice(key.as_bytes());
+            self.text.push(b'"');
+            KeyText::Plain(start, start + key.len() as u32)
+        } else {
+            serde_json::to_writer(&mut self.text, key).expect("a string is written to memory");
+            KeyText::Escaped(key.into())
+        };
+        self.text.push(b':');
+        self.value(key_text, value, is_reserved(key));
+    }
+
+    /// Copies an entry with its key as it is written.
+    fn copy(&mut self, from: &Payload, entry: &Entry) {
+        let KeyText::Plain(start, end) = entry.key else {
+            return self.entry(from.key(entry), Some(from.slice(entry.value)));
+        };
+        self.separate();
+        let reserved = from.0.text[start as usize..end as usize].first() == Some(&b'_');
+        let shift = |place: u32, by: u32| place - (start - 1) + by;
+        let (at, (value_start, value_end)) = (self.position(), entry.value);
+        if value_start == end + 2 {
+            // `"key":value` without spaces is copied in one piece.
+            self.text
+                .extend_from_slice(&from.0.text[start as usize - 1..value_end as usize]);
+            let key = KeyText::Plain(shift(start, at), shift(end, at));
+            self.index(key, (shift(value_start, at), shift(value_end, at)), reserved);
+        } else {
+            self.text
+                .extend_from_slice(&from.0.text[start as usize - 1..=end as usize]);
+            self.text.push(b':');
+            let key = KeyText::Plain(shift(start, at), shift(end, at));
+            self.value(key, from.slice(entry.value), reserved);
+        }
+    }
+
+    fn value(&mut self, key: KeyText, value: &str, reserved: bool) {
+        let start = self.position();
+        self.text.extend_from_slice(value.as_bytes());
+        self.index(key, (start, self.position()), reserved);
+    }
+
+    fn index(&mut self, key: KeyText, value: (u32, u32), reserved: bool) {
+        if reserved {
+            if self.reserved.1 == 0 {
+                self.reserved.0 = self.entries.len();
+            }
+            self.reserved.1 += 1;
+        }
+        self.entries.push(Entry { key, value });
+    }
+
+    fn finish(mut self) -> Payload {
+        self.text.push(b'}');
+        let index = Index {
+            entries: self.entries,
+            reserved: self.reserved,
+        };
+        // A text of 4 GiB or more has no index and reads as corrupt; the layer's limit is far below it.
+        let index = u32::try_from(self.text.len()).ok().map(|_| index);
+        Payload(Arc::new(Shared {
+            text: self.text,
+            index: OnceLock::from(index),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Map, Value};
+
+    fn tree(payload: &Payload) -> Map<String, Value> {
+        serde_json::from_slice(payload.text()).unwrap()
+    }
+
+    fn arbitrary_object() -> impl Strategy<Value = Map<String, Value>> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from),
+            any::<bool>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        let value = leaf.prop_recursive(3, 12, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((".{0,4}", inner), 0..4)
+                    .prop_map(|entries| Value::Object(entries.into_iter().collect())),
+            ]
+        });
+        prop::collection::vec((prop_oneof!["_?[a-c\"\\\\\n é]{0,3}", ".{0,5}"], value), 0..8)
+            .prop_map(|entries| entries.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn every_entry_is_found_and_no_other(object in arbitrary_object(), pretty: bool, other in "[a-c_]{0,3}") {
+            let text = if pretty { serde_json::to_vec_pretty(&object) } else { serde_json::to_vec(&object) }.unwrap();
+            let payload = Payload::new(text);
+            payload.check().unwrap();
+            prop_assert_eq!(payload.iter().count(), object.len());
+            for (key, value) in &object {
+                let found: Value = serde_json::from_str(payload.get(key).unwrap()).unwrap();
+                prop_assert_eq!(&found, value);
+                prop_assert_eq!(payload.reserved(key).is_some(), is_reserved(key));
+            }
+            prop_assert_eq!(payload.get(&other).is_some(), object.contains_key(&other));
+        }
+
+        #[test]
+        fn an_edit_changes_what_it_names_and_keeps_the_index(
+            object in arbitrary_object(),
+            changes in arbitrary_object(),
+            removals in prop::collection::btree_set("_?[a-c\"\\\\\n é]{0,3}", 0..4),
+            pretty: bool,
+        ) {
+            let text = if pretty { serde_json::to_vec_pretty(&object) } else { serde_json::to_vec(&object) }.unwrap();
+            let mut expected = object.clone();
+            let mut edits: std::collections::BTreeMap<String, Option<String>> =
+                removals.iter().map(|key| (key.clone(), None)).collect();
+            for key in &removals {
+                expected.remove(key);
+            }
+            for (key, value) in &changes {
+                edits.insert(key.clone(), Some(value.to_string()));
+                expected.insert(key.clone(), value.clone());
+            }
+            let edits: Vec<_> = edits.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
+            let edited = Payload::new(text).edit(&edits);
+            prop_assert_eq!(&tree(&edited), &expected);
+            // The index that was carried over is the one that reading the text would have made.
+            let read = Payload::new(edited.text().to_vec());
+            prop_assert_eq!(edited.iter().collect::<Vec<_>>(), read.iter().collect::<Vec<_>>());
+            for key in expected.keys() {
+                prop_assert_eq!(edited.reserved(key), read.reserved(key));
+                prop_assert_eq!(edited.get(key), read.get(key));
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_corrupt_or_an_object(bytes: Vec<u8>) {
+            let object = serde_json::from_slice::<Map<String, Value>>(&bytes).is_ok();
+            prop_assert_eq!(Payload::new(bytes).check().is_ok(), object);
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_corrupt() {
+        for text in [
+            "",
+            "null",
+            "[]",
+            "1",
+            "{",
+            "{}x",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "\u{feff}{}",
+        ] {
+            assert!(Payload::new(text.into()).check().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_one_key_twice_the_last_counts() {
+        let payload = Payload::new(br#"{"a":1,"b":0,"a":2,"\u0061":3}"#.to_vec());
+        assert_eq!(payload.get("a"), Some("3"));
+        assert_eq!(payload.iter().count(), 2);
+    }
+
+    #[test]
+    fn nesting_that_could_not_be_read_back_is_corrupt() {
+        let nested = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        let fits = Payload::new(nested(MAX_DEPTH).into());
+        fits.check().unwrap();
+        serde_json::from_str::<Value>(fits.get("a").unwrap()).unwrap();
+        assert!(Payload::new(nested(MAX_DEPTH + 1).into()).check().is_err());
+    }
+}
