@@ -1,13 +1,17 @@
 //! Typed sessions.
 #![allow(dead_code, unused)]
 mod clock;
+mod config;
+mod cookie;
 mod driver;
 mod error;
 mod id;
 mod payload;
 mod record;
 
+pub use self::cookie::SameSite;
 pub use clock::{Clock, SystemClock};
+pub use config::{Config, SaveErrors};
 pub use driver::*;
 pub use error::{ConfigError, DriverError, Error, ErrorKind, Result};
 pub use id::{MalformedId, SessionId, StoreKey};
