@@ -234,7 +234,7 @@ impl Expiry {
     const DATE_LEN: usize = 29;
 
     fn new(now: SystemTime, expires_at: SystemTime) -> Self {
-        let expires_at = expires_at.clamp(UNIX_EPOCH, end_of_time());
+        let expires_at = expires_at.min(end_of_time());
         let since_epoch = seconds_between(UNIX_EPOCH, expires_at);
         Self {
             max_age: seconds_between(now, expires_at),
@@ -275,23 +275,11 @@ pub(crate) fn candidates<'a>(
     headers
         .flat_map(|header| header.as_bytes().split(|&byte| byte == b';'))
         .filter_map(|pair| {
-            trim(pair)
+            pair.trim_ascii()
                 .strip_prefix(name.as_bytes())?
                 .strip_prefix(b"=")
                 .and_then(SessionId::parse)
         })
-}
-
-/// `bytes` without the spaces and tabs around them. [`trim_ascii`](slice::trim_ascii) would take form feeds as well,
-/// which are no separators here.
-fn trim(bytes: &[u8]) -> &[u8] {
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let start = bytes.iter().position(|byte| !is_space(byte)).unwrap_or(bytes.len());
-    let end = bytes
-        .iter()
-        .rposition(|byte| !is_space(byte))
-        .map_or(start, |last| last + 1);
-    &bytes[start..end]
 }
 
 /// A cookie's name is a token (RFC 6265 section 4.1.1, RFC 9110 section 5.6.2).

@@ -120,6 +120,7 @@ fn a_path_or_domain_that_would_write_another_attribute_is_refused() {
         assert!(text.starts_with("`path` "), "{path:?}: {text}");
     }
     assert!(refusal(|settings| settings.path = "/".repeat(1025)).contains("1024"));
+    writer(|settings| settings.path = "/".repeat(1024));
 
     let too_long = format!("{}com", "abc.".repeat(63));
     for domain in [
@@ -150,6 +151,7 @@ fn a_path_or_domain_that_would_write_another_attribute_is_refused() {
         "xn--bcher-kva.de",
         "my_app.test",
         &too_long[2..],
+        &"a".repeat(63),
     ] {
         writer(|settings| settings.domain = Some(domain.into()));
     }
