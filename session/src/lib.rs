@@ -1,18 +1,38 @@
 //! Typed sessions.
 #![allow(dead_code, unused)]
+mod backend;
+mod changes;
 mod clock;
+mod codec;
 mod config;
 mod cookie;
+mod draft;
 mod driver;
 mod error;
+mod expiry;
+#[cfg(feature = "axum")]
+mod extract;
+mod flash;
 mod id;
+mod manager;
+mod middleware;
 mod payload;
 mod record;
+mod run;
+mod save;
+mod session;
+mod state;
+mod store;
 
 pub use self::cookie::SameSite;
 pub use clock::{Clock, SystemClock};
 pub use config::{Config, SaveErrors};
 pub use driver::*;
 pub use error::{ConfigError, DriverError, Error, ErrorKind, Result};
+#[cfg(feature = "axum")]
+pub use extract::{LoadFailed, MissingSessionLayer, SessionRejection};
 pub use id::{MalformedId, SessionId, StoreKey};
+pub use manager::{SessionManager, StoredSession};
+pub use middleware::{ResponseFuture, SessionLayer, SessionService};
 pub use record::{IntoOwner, Record, Version};
+pub use session::Session;
