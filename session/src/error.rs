@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use http::StatusCode;
+
 /// The source of an [`Error`] or a [`DriverError`].
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -63,6 +65,14 @@ impl Error {
     /// What sort of error it is.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// The status of the response that the error becomes.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self.kind {
+            ErrorKind::Unavailable | ErrorKind::Conflict => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
     }
 
     pub(crate) fn reserved_key(key: &str) -> Self {
