@@ -17,10 +17,6 @@ mod file;
 #[cfg(feature = "memory")]
 mod memory;
 
-#[cfg(feature = "file")]
-//pub use file::FileDriver;
-#[cfg(feature = "memory")]
-//pub use memory::MemoryDriver;
 
 /// A store of session records.
 ///
@@ -152,3 +148,5 @@ forward_driver! {
     Arc<D>, [D: Driver + ?Sized];
     Box<D>, [D: Driver + ?Sized];
 }
+#[cfg(feature = "memory")]
+pub use memory::MemoryDriver;
