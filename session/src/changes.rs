@@ -56,8 +56,9 @@ pub(crate) enum Change {
     },
     /// Removes flash that was not flashed again since.
     Age(Vec<(Arc<str>, Stamp)>),
-    /// Removes everything.
-    Flush,
+    /// Removes everything. A stored CSRF token is replaced by this one: the next first token would follow from the id as the last
+    /// one did, and so bring back what was to be refused.
+    Flush(Arc<str>),
     /// Removes the application's keys.
     RemoveAll,
     /// Sets the CSRF token where there is none.
@@ -123,7 +124,12 @@ impl Change {
                     }
                 }
             }
-            Self::Flush => draft.flush(),
+            Self::Flush(token) => {
+                draft.flush();
+                if draft.base().reserved(key::TOKEN).is_some() {
+                    draft.set(&key::TOKEN.into(), Some(quoted(token)));
+                }
+            }
             Self::RemoveAll => draft.remove_all(),
             Self::FirstToken(token) => {
                 if token_in(draft).is_none() {
@@ -159,7 +165,7 @@ impl Change {
     fn is_barrier(&self) -> bool {
         matches!(
             self,
-            Self::Rename { .. } | Self::Age(_) | Self::Flush | Self::RemoveAll
+            Self::Rename { .. } | Self::Age(_) | Self::Flush(_) | Self::RemoveAll
         )
     }
 }
