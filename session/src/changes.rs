@@ -9,8 +9,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::end_of_time;
 use crate::draft::Draft;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::to_millis;
 use crate::flash::Stamp;
 use crate::payload::{MAX_DEPTH, depth, key};
 
@@ -139,7 +141,7 @@ impl Change {
             Self::Token(token) | Self::RotatedToken(token) => draft.set(&key::TOKEN.into(), Some(quoted(token))),
             Self::Owner(owner) => draft.owner = owner.clone(),
             Self::Lifetime(lifetime) => {
-                let text = lifetime.map(|lifetime| lifetime.as_nanos().div_ceil(1_000_000).to_string());
+                let text = lifetime.map(|lifetime| lifetime_in_millis(lifetime).to_string());
                 draft.set(&key::LIFETIME.into(), text.map(Arc::from));
             }
         }
@@ -323,6 +325,12 @@ fn append(list: Option<&str>, item: &str) -> Result<String, Misfit> {
 /// The CSRF token of a draft; anything but a string is none.
 pub(crate) fn token_in(draft: &Draft) -> Option<String> {
     serde_json::from_str(draft.get(key::TOKEN)?).ok()
+}
+
+/// Rounded up, and no longer than to the end of time, which is a number that is read back whoever writes it.
+fn lifetime_in_millis(lifetime: Duration) -> u128 {
+    let longest = u128::from(to_millis(end_of_time()));
+    lifetime.as_nanos().div_ceil(1_000_000).min(longest)
 }
 
 /// A token as JSON; tokens need no escapes.
