@@ -32,8 +32,18 @@ pub use site::{Backing, Site, key, some_id};
 ///
 /// on_every_driver! { a_site_has_an_application }
 /// ```
+///
+/// `on_every_driver! { in_parallel: ... }` runs them on several threads.
 #[macro_export]
 macro_rules! on_every_driver {
+    (in_parallel: $($test:ident),* $(,)?) => {
+        mod memory_in_parallel {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::Memory)).await;
+            })*
+        }
+    };
     ($($test:ident),* $(,)?) => {
         mod memory {
             $(#[tokio::test]
