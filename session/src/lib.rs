@@ -14,6 +14,7 @@ mod expiry;
 mod extract;
 mod flash;
 mod id;
+mod lease;
 mod manager;
 mod middleware;
 mod payload;
@@ -30,7 +31,7 @@ pub use config::{Config, SaveErrors};
 pub use driver::*;
 pub use error::{ConfigError, DriverError, Error, ErrorKind, Result};
 #[cfg(feature = "axum")]
-pub use extract::{LoadFailed, MissingSessionLayer, SessionRejection};
+pub use extract::{Exclusive, LoadFailed, MissingSessionLayer, SessionRejection};
 pub use id::{MalformedId, SessionId, StoreKey};
 pub use manager::{SessionManager, StoredSession};
 pub use middleware::{ResponseFuture, SessionLayer, SessionService};

@@ -15,11 +15,13 @@
 //! }
 //! ```
 
+mod exclusive;
 mod rejection;
 
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
 
+pub use exclusive::Exclusive;
 pub use rejection::{LoadFailed, MissingSessionLayer, SessionRejection};
 
 use crate::session::Session;

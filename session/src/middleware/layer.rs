@@ -146,6 +146,13 @@ impl SessionLayer {
         self
     }
 
+    /// How long a request waits for [exclusive use](crate::Exclusive) of its session; 10 seconds unless said otherwise.
+    #[must_use]
+    pub fn with_exclusive_wait(mut self, wait: Duration) -> Self {
+        self.settings.exclusive_wait = wait;
+        self
+    }
+
     /// The clock by which sessions expire; the system's unless said otherwise.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
