@@ -101,12 +101,14 @@ impl State {
             Found::Nothing => {
                 self.origin = Origin::Fresh;
                 self.renewed = false;
+                self.end_what_is_found = false;
             }
             Found::Session(stored) if self.end_what_is_found => {
                 self.ended = Some(stored);
                 self.cookie = CookieChange::Remove;
                 self.origin = Origin::Fresh;
                 self.renewed = false;
+                self.end_what_is_found = false;
             }
             Found::Session(stored) => self.start_with(stored, backend, now, speculative)?,
         }

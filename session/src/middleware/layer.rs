@@ -42,15 +42,20 @@ impl SessionLayer {
         Self { store, settings, clock }
     }
 
-    /// Takes every setting that concerns the layer from `config`.
+    /// Takes every setting that a [`Config`] has and that concerns the layer. Which driver it names does not: there is one already.
     ///
     /// # Errors
     ///
     /// What is wrong with a setting, or contradicts another.
     pub fn with_config(mut self, config: &Config) -> Result<Self, ConfigError> {
-        let settings = config.settings()?;
-        settings.check()?;
-        self.settings = settings;
+        self.settings = Settings {
+            store_timeout: self.settings.store_timeout,
+            max_bytes: self.settings.max_bytes,
+            save_errors: self.settings.save_errors,
+            exclusive_wait: self.settings.exclusive_wait,
+            ..config.settings()?
+        };
+        self.settings.check()?;
         Ok(self)
     }
 
