@@ -18,9 +18,9 @@ mod file;
 mod memory;
 
 #[cfg(feature = "file")]
-//pub use file::FileDriver;
+pub use file::FileDriver;
 #[cfg(feature = "memory")]
-//pub use memory::MemoryDriver;
+pub use memory::MemoryDriver;
 
 /// A store of session records.
 ///
