@@ -6,6 +6,8 @@ mod error;
 mod id;
 mod payload;
 mod record;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use clock::{Clock, SystemClock};
 pub use driver::*;

@@ -167,7 +167,11 @@ impl Driver for FileDriver {
         if let Some((error, failures)) = removed.failed {
             let error = FileError::new("remove an expired file", &self.files.root, &error);
             let error: &(dyn std::error::Error + 'static) = &error;
-            tracing::warn!(failures, error, "expired session files could not be removed; the others were");
+            tracing::warn!(
+                failures,
+                error,
+                "expired session files could not be removed; the others were"
+            );
         }
         Ok(removed.answers.len() as u64)
     }

@@ -133,3 +133,46 @@ impl<T> Gathered<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(records: usize) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for number in 0..records {
+            let name = name::of_record(&format!("ab{number}").parse().unwrap());
+            let folder = root.path().join(name::of_folder(&name));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(name), "").unwrap();
+        }
+        root
+    }
+
+    fn gather(root: &Path, visit: impl Fn(&Found) -> io::Result<Option<()>>) -> Gathered<()> {
+        let (mut walk, mut gathered) = (Walk::new(root).unwrap(), Gathered::default());
+        while gathered.batch(&mut walk, &visit) {}
+        gathered
+    }
+
+    #[test]
+    fn every_record_is_found_though_a_folder_has_more_than_a_batch() {
+        for records in [0, 1, 100, 3 * BATCH] {
+            let root = directory(records);
+            let gathered = gather(root.path(), |_| Ok(Some(())));
+            assert_eq!(gathered.complete().unwrap().len(), records);
+        }
+    }
+
+    #[test]
+    fn one_file_that_fails_stops_nothing_and_is_told() {
+        let root = directory(10);
+        let gathered = gather(root.path(), |found| match found {
+            Found::Record(key) if key.as_str().ends_with(['3', '7']) => Err(io::ErrorKind::PermissionDenied.into()),
+            _ => Ok(Some(())),
+        });
+        assert_eq!(gathered.answers.len(), 8);
+        assert_eq!(gathered.failed.as_ref().map(|(_, count)| *count), Some(2));
+        assert_eq!(gathered.complete().unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    }
+}
