@@ -19,11 +19,8 @@ mod manager;
 mod middleware;
 mod payload;
 mod record;
-mod run;
-mod save;
-mod session;
-mod state;
-mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use self::cookie::SameSite;
 pub use clock::{Clock, SystemClock};
