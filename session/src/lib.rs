@@ -1,6 +1,7 @@
 //! Typed sessions.
 #![allow(dead_code, unused)]
 mod clock;
+mod codec;
 mod driver;
 mod error;
 mod id;
