@@ -4,7 +4,7 @@ use proc_macro2::TokenTree;
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::{Attribute, Expr, ExprLit, Ident, Lit, LitStr, Meta, Path, Token};
+use syn::{Attribute, Expr, ExprLit, Ident, Lit, LitStr, Meta, Path, Token, token};
 
 use crate::case::{RULES, RenameRule};
 use crate::ctxt::Ctxt;
@@ -15,6 +15,7 @@ const ON_STRUCTS: &[&str] = &["prefix", "rename_all", "crate"];
 /// What other libraries call it.
 const SYNONYMS: &[(&str, &str)] = &[
     ("rename", "key"),
+    ("rename", "rename_all"),
     ("name", "key"),
     ("serde_with", "with"),
     ("serialize_with", "with"),
@@ -191,46 +192,55 @@ fn items_in(ctxt: &Ctxt, input: ParseStream<'_>, items: &mut Vec<Item>) {
     while !input.is_empty() {
         match item(input) {
             Ok(item) => items.push(item),
-            Err(error) => ctxt.add(error),
+            Err(error) => {
+                ctxt.add(error);
+                skip(input);
+            }
         }
-        if !input.is_empty() && !input.peek(Token![,]) {
-            ctxt.add(input.error("expected a comma before the next attribute"));
+        if input.is_empty() || parse_comma(input) {
+            continue;
         }
-        while !input.is_empty() && !input.peek(Token![,]) {
-            drop(input.parse::<TokenTree>());
+        ctxt.add(input.error("expected a comma before this"));
+        if !input.peek(Ident::peek_any) {
+            skip(input);
+            parse_comma(input);
         }
-        drop(input.parse::<Option<Token![,]>>());
     }
 }
 
+/// `name` or `name = value`. What follows is left where it is.
 fn item(input: ParseStream<'_>) -> syn::Result<Item> {
     if !input.peek(Ident::peek_any) {
-        let found = input.parse::<TokenTree>()?;
-        skip(input);
-        return Err(syn::Error::new_spanned(
-            found,
-            "expected the name of an attribute: write `name` or `name = value`, such as `key = \"name\"`",
-        ));
+        let message = "expected the name of an attribute: write `name` or `name = value`, such as `key = \"name\"`";
+        return Err(input.error(message));
     }
     let name = input.call(Ident::parse_any)?;
-    if input.peek(Token![=]) {
-        input.parse::<Token![=]>()?;
-        if input.is_empty() || input.peek(Token![,]) {
-            let message = format!("expected a value after `{name} =`");
-            return Err(syn::Error::new_spanned(name, message));
-        }
-        let value = input.parse().inspect_err(|_| skip(input))?;
-        return Ok(Item {
-            name,
-            value: Some(value),
-        });
+    if input.peek(token::Paren) {
+        let message = format!("`{name}` takes no parentheses: write `{name}` or `{name} = value`");
+        return Err(input.error(message));
     }
-    if !input.is_empty() && !input.peek(Token![,]) {
-        skip(input);
-        let message = format!("expected `{name}` alone or `{name} = value`, then a comma");
+    if !input.peek(Token![=]) {
+        return Ok(Item { name, value: None });
+    }
+    input.parse::<Token![=]>()?;
+    if input.is_empty() || input.peek(Token![,]) {
+        let message = format!("expected a value after `{name} =`");
         return Err(syn::Error::new_spanned(name, message));
     }
-    Ok(Item { name, value: None })
+    let start = input.cursor().token_tree().map(|(token, _)| token);
+    let value = input.parse().map_err(|_| {
+        let message = format!("expected an expression after `{name} =`");
+        syn::Error::new_spanned(start, message)
+    })?;
+    Ok(Item {
+        name,
+        value: Some(value),
+    })
+}
+
+/// Whether there was one.
+fn parse_comma(input: ParseStream<'_>) -> bool {
+    matches!(input.parse::<Option<Token![,]>>(), Ok(Some(_)))
 }
 
 /// To the next comma.
@@ -278,9 +288,9 @@ fn unknown(ctxt: &Ctxt, at: impl ToTokens, name: &str, place: &str, known: &[&st
 }
 
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let meant = SYNONYMS.iter().find(|(synonym, _)| *synonym == name);
-    if let Some((_, meant)) = meant {
-        return known.iter().copied().find(|known| known == meant);
+    let mut meant = SYNONYMS.iter().filter(|(synonym, _)| *synonym == name);
+    if let Some((_, meant)) = meant.find(|(_, meant)| known.contains(meant)) {
+        return Some(meant);
     }
     let near = known.iter().map(|known| (distance(name, known), *known)).min()?;
     (near.0 <= 1 + near.1.len() / 4).then_some(near.1)
@@ -372,6 +382,7 @@ mod tests {
             ("flsh", Some("flash")),
             ("aliases", Some("alias")),
             ("rename", Some("key")),
+            ("rename_all", None),
             ("encrypted", None),
         ] {
             assert_eq!(nearest(typo, ON_FIELDS), meant, "{typo}");

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use quote::ToTokens;
+use syn::Type;
 
 use crate::attr::Flash;
 use crate::ctxt::Ctxt;
@@ -15,6 +16,7 @@ pub(crate) fn check(ctxt: &Ctxt, schema: &Schema<'_>) {
     constants_are_unique(ctxt, schema);
     there_is_one_owner(ctxt, schema);
     an_owner_is_not_flash(ctxt, schema);
+    values_are_owned(ctxt, schema);
 }
 
 fn names_are_not_reserved(ctxt: &Ctxt, schema: &Schema<'_>) {
@@ -132,6 +134,18 @@ fn an_owner_is_not_flash(ctxt: &Ctxt, schema: &Schema<'_>) {
                     "an `owner` cannot be `flash`: whose session it is holds for longer than one request, remove `flash`",
                 );
             });
+        }
+    }
+}
+
+/// The compiler would say so too, but not where.
+fn values_are_owned(ctxt: &Ctxt, schema: &Schema<'_>) {
+    for field in &schema.fields {
+        if matches!(field.ty, Type::Reference(_)) && field.attrs.with.is_none() {
+            ctxt.error_at(
+                field.ty,
+                "what a session stores cannot be borrowed from it: write an owned type, such as `String` for `&str`",
+            );
         }
     }
 }

@@ -3,15 +3,19 @@
 use std::collections::HashSet;
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{format_ident, quote};
 use syn::{DeriveInput, GenericParam, Lifetime, parse_quote};
 
 use crate::model::Schema;
 
-/// Leaves out what would be defined twice. Everything else is expanded as far as it was understood.
+/// Gives constants that would be defined twice a name of their own. Everything else is expanded as far as it was understood.
 pub(crate) fn without_repetition(schema: &mut Schema<'_>) {
     let mut seen = HashSet::new();
-    schema.fields.retain(|field| seen.insert(field.constant.to_string()));
+    for field in &mut schema.fields {
+        while !seen.insert(field.constant.to_string()) {
+            field.constant = format_ident!("{}_", field.constant);
+        }
+    }
 }
 
 /// An implementation without keys, for what cannot be a schema at all.

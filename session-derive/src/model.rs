@@ -3,7 +3,9 @@
 use proc_macro2::{Ident, Span};
 use quote::ToTokens;
 use syn::ext::IdentExt;
-use syn::{Attribute, Data, DeriveInput, Expr, ExprLit, Fields, GenericParam, Lit, LitStr, Meta, Type, Visibility};
+use syn::{
+    Attribute, Data, DeriveInput, Expr, ExprLit, Fields, GenericParam, Lit, LitStr, Meta, Token, Type, Visibility,
+};
 
 use crate::attr::{FieldAttrs, StructAttrs};
 use crate::ctxt::Ctxt;
@@ -19,7 +21,7 @@ pub(crate) struct Schema<'a> {
 /// One of its fields.
 pub(crate) struct Field<'a> {
     pub(crate) ident: &'a Ident,
-    pub(crate) vis: &'a Visibility,
+    pub(crate) vis: Visibility,
     pub(crate) ty: &'a Type,
     pub(crate) attrs: FieldAttrs,
     /// `#[doc]` and `#[deprecated]`, for what is generated.
@@ -62,17 +64,15 @@ impl<'a> Field<'a> {
         };
         let prefix = schema.prefix.as_ref().map(LitStr::value).unwrap_or_default();
         let named = |name: &'static str| field.attrs.iter().filter(move |attr| attr.path().is_ident(name));
-        let constant = plain.to_uppercase();
         Some(Self {
             ident,
-            vis: &field.vis,
+            vis: generated(&field.vis),
             ty: &field.ty,
             attrs,
             docs: named("doc").collect(),
             deprecated: named("deprecated").next(),
             name: prefix + &base,
-            // Raw, where upper case leaves it a keyword, is impossible: no keyword is in upper case but `Self`.
-            constant: Ident::new(&constant, ident.span()),
+            constant: Ident::new(&plain.to_uppercase(), here(ident)),
         })
     }
 
@@ -169,8 +169,17 @@ fn has_no_parameters(ctxt: &Ctxt, input: &DeriveInput) -> bool {
     input.generics.params.is_empty()
 }
 
-/// Where generated names that are not the user's are resolved.
+/// The same visibility, as a generated word: an item counts as written by whoever wrote the first word of it.
+fn generated(vis: &Visibility) -> Visibility {
+    match vis {
+        Visibility::Public(word) => Visibility::Public(Token![pub](here(word))),
+        other => other.clone(),
+    }
+}
+
+/// The place of what a generated item comes from, for errors; it is generated all the same, so that lints on what people write
+/// leave it alone.
 pub(crate) fn here(at: &impl ToTokens) -> Span {
     use syn::spanned::Spanned;
-    Span::mixed_site().located_at(at.span())
+    Span::call_site().located_at(at.span())
 }

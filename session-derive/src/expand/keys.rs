@@ -21,7 +21,7 @@ pub(super) fn expand(schema: &Schema<'_>, path: &CratePath) -> TokenStream {
 
 fn key(schema: &Schema<'_>, field: &Field<'_>, path: &CratePath) -> TokenStream {
     let public = path.public();
-    let (ident, vis, constant) = (schema.ident, field.vis, &field.constant);
+    let (ident, vis, constant) = (schema.ident, &field.vis, &field.constant);
     let ty = outside(field.ty, ident);
     let docs = docs(field);
     let deprecated = field.deprecated();
