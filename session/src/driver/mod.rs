@@ -163,5 +163,3 @@ forward_driver! {
     Arc<D>, [D: Driver + ?Sized];
     Box<D>, [D: Driver + ?Sized];
 }
-#[cfg(feature = "memory")]
-pub use memory::MemoryDriver;
