@@ -50,7 +50,7 @@ impl Files {
         let name = name::of_record(key);
         // A random number never comes back, though nothing is left to count from once the file is removed, and
         // processes need not agree on a count.
-        let version = Version::from(getrandom::u64()?);
+        let version = Version::from(getrandom::u64().map_err(io::Error::other)?);
         let content = format::encode(&record.with_version(version))?;
         match expected {
             Expected::Version(seen) => self.replace(&name, seen, version, &content),
@@ -199,5 +199,43 @@ impl Files {
     /// Whether `expiry` is now or past. The clock is asked each time: who waited for a lock is later than it was.
     fn is_past(&self, expiry: SystemTime) -> bool {
         self.clock.now() >= expiry
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn record(files: &Files, owner: &str) -> Record {
+        Record::new(b"{}".to_vec(), files.clock.now() + Duration::from_secs(60)).with_owner(owner)
+    }
+
+    #[test]
+    fn a_record_that_changes_hands_before_it_is_locked_is_not_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let files = Files {
+            root: root.path().into(),
+            clock: Arc::new(crate::clock::SystemClock),
+            fsync: false,
+        };
+        let key: StoreKey = "a-key".parse().unwrap();
+        let Written::Done(version) = files.write(&key, record(&files, "ann"), Expected::Absent).unwrap() else {
+            panic!("nothing was there");
+        };
+        let asked = Cell::new(0);
+        let removed = files.remove_if(&key, |head| {
+            asked.set(asked.get() + 1);
+            let anns = files.is_live_of(head, "ann");
+            if asked.get() == 1 {
+                // Between the first look and the lock somebody else signs in.
+                files
+                    .write(&key, record(&files, "bob"), Expected::Version(version))
+                    .unwrap();
+            }
+            anns
+        });
+        assert!(!removed.unwrap() && asked.get() == 2);
+        assert_eq!(files.read(&key).unwrap().unwrap().owner(), Some("bob"));
     }
 }

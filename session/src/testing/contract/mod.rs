@@ -1,7 +1,9 @@
 //! The contract of [`Driver`](crate::Driver), each sentence of which is a function here and a test of
 //! [`driver_contract!`](crate::testing::driver_contract).
 //!
-//! The functions are called by the macro; what they check stands in their names and in the documentation of the trait.
+//! The functions are called by the macro; what they check stands in their names and in the documentation of the trait. Like all
+//! tests they panic when it does not hold.
+#![allow(clippy::missing_panics_doc, reason = "it is how tests fail")]
 
 mod abandoned;
 mod collecting;
