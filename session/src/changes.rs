@@ -9,8 +9,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::end_of_time;
 use crate::draft::Draft;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::to_millis;
 use crate::flash::Stamp;
 use crate::payload::{MAX_DEPTH, depth, key};
 
@@ -56,8 +58,9 @@ pub(crate) enum Change {
     },
     /// Removes flash that was not flashed again since.
     Age(Vec<(Arc<str>, Stamp)>),
-    /// Removes everything.
-    Flush,
+    /// Removes everything. A stored CSRF token is replaced by this one: the next first token would follow from the id as the last
+    /// one did, and so bring back what was to be refused.
+    Flush(Arc<str>),
     /// Removes the application's keys.
     RemoveAll,
     /// Sets the CSRF token where there is none.
@@ -123,7 +126,12 @@ impl Change {
                     }
                 }
             }
-            Self::Flush => draft.flush(),
+            Self::Flush(token) => {
+                draft.flush();
+                if draft.base().reserved(key::TOKEN).is_some() {
+                    draft.set(&key::TOKEN.into(), Some(quoted(token)));
+                }
+            }
             Self::RemoveAll => draft.remove_all(),
             Self::FirstToken(token) => {
                 if token_in(draft).is_none() {
@@ -133,7 +141,7 @@ impl Change {
             Self::Token(token) | Self::RotatedToken(token) => draft.set(&key::TOKEN.into(), Some(quoted(token))),
             Self::Owner(owner) => draft.owner = owner.clone(),
             Self::Lifetime(lifetime) => {
-                let text = lifetime.map(|lifetime| lifetime.as_nanos().div_ceil(1_000_000).to_string());
+                let text = lifetime.map(|lifetime| lifetime_in_millis(lifetime).to_string());
                 draft.set(&key::LIFETIME.into(), text.map(Arc::from));
             }
         }
@@ -157,7 +165,10 @@ impl Change {
 
     /// Whether the change may be moved past, because it concerns single keys only in ways that later changes of them undo.
     fn is_barrier(&self) -> bool {
-        matches!(self, Self::Rename { .. } | Self::Age(_) | Self::Flush | Self::RemoveAll)
+        matches!(
+            self,
+            Self::Rename { .. } | Self::Age(_) | Self::Flush(_) | Self::RemoveAll
+        )
     }
 }
 
@@ -317,6 +328,12 @@ fn append(list: Option<&str>, item: &str) -> Result<String, Misfit> {
 /// The CSRF token of a draft; anything but a string is none.
 pub(crate) fn token_in(draft: &Draft) -> Option<String> {
     serde_json::from_str(draft.get(key::TOKEN)?).ok()
+}
+
+/// Rounded up, and no longer than to the end of time, which is a number that is read back whoever writes it.
+fn lifetime_in_millis(lifetime: Duration) -> u128 {
+    let longest = u128::from(to_millis(end_of_time()));
+    lifetime.as_nanos().div_ceil(1_000_000).min(longest)
 }
 
 /// A token as JSON; tokens need no escapes.

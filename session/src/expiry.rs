@@ -42,15 +42,20 @@ impl Settings {
         }
     }
 
-    /// The expiry to write, if it is worth moving from where it is: when it has moved by a tenth, or when the session was given
-    /// another lifetime.
+    /// The expiry to write, if it is worth moving from where it is. What the session's own lifetime makes of it always is.
     pub(crate) fn moved_expiry(&self, record: &Record, draft: &Draft, now: SystemTime) -> Option<SystemTime> {
         let own = draft.get(key::LIFETIME);
         let lifetime = own_lifetime(own).unwrap_or(self.lifetime);
         let (old, new) = (record.expires_at(), self.expiry(draft, now));
-        let moved = new.duration_since(old).or_else(|_| old.duration_since(new));
-        let enough = moved.unwrap_or_default() >= (lifetime / 10).max(Duration::from_millis(1));
-        (enough || own != record.parsed().reserved(key::LIFETIME)).then_some(new)
+        let moved = new
+            .duration_since(old)
+            .or_else(|_| old.duration_since(new))
+            .unwrap_or_default();
+        let enough = match own == record.parsed().reserved(key::LIFETIME) {
+            true => (lifetime / 10).max(Duration::from_millis(1)),
+            false => Duration::from_millis(1),
+        };
+        (moved >= enough).then_some(new)
     }
 
     /// Whether a session has reached its absolute limit.

@@ -284,10 +284,10 @@ fn place(whole: &str, part: &str) -> (u32, u32) {
     (start as u32, (start + part.len()) as u32)
 }
 
-/// How deeply arrays and objects are nested in a JSON text.
+/// How deeply arrays and objects are nested in a JSON text; 0 for one that is too short to reach [`MAX_DEPTH`].
 pub(crate) fn depth(json: &str) -> usize {
-    if json.len() <= 2 * MAX_DEPTH {
-        return 0; // too short to be too deep
+    if json.len() < 2 * MAX_DEPTH {
+        return 0;
     }
     let (mut depth, mut deepest, mut in_string) = (0_usize, 0, false);
     let mut bytes = json.bytes();

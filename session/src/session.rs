@@ -191,7 +191,7 @@ impl Session {
         self.change(|state| keys.iter().try_for_each(|key| state.forget(key.as_ref())))
     }
 
-    /// Removes everything: values, flash, the CSRF token, the owner. Id and lifetime stay.
+    /// Removes everything: values, flash, the owner, and the CSRF token, in whose place there is another. Id and lifetime stay.
     ///
     /// # Errors
     ///

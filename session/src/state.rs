@@ -350,7 +350,7 @@ impl State {
 
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.shown.clear();
-        self.make(Change::Flush)
+        self.make(Change::Flush(random_token()?))
     }
 
     pub(crate) fn remove_all(&mut self) -> Result<()> {
@@ -366,19 +366,18 @@ impl State {
         }
         let id = self.id()?;
         let first = self.draft.base().reserved(key::TOKEN).is_none() && !self.changes.iter().any(renews_token);
-        let token = match first {
-            true => token_of(&id),
-            false => token_of(&SessionId::generate()?),
+        let token: Arc<str> = match first {
+            true => token_of(&id).into(),
+            false => random_token()?,
         };
         if may_change {
-            self.make(Change::FirstToken(token.as_str().into()))?;
+            self.make(Change::FirstToken(token.clone()))?;
         }
-        Ok(token)
+        Ok(token.to_string())
     }
 
     pub(crate) fn regenerate_token(&mut self) -> Result<()> {
-        let token = token_of(&SessionId::generate()?);
-        self.make(Change::Token(token.into()))
+        self.make(Change::Token(random_token()?))
     }
 
     fn rotate_token(&mut self) -> Result<()> {
@@ -425,7 +424,12 @@ impl State {
 }
 
 fn renews_token(change: &Change) -> bool {
-    matches!(change, Change::Flush | Change::Token(_) | Change::RotatedToken(_))
+    matches!(change, Change::Flush(_) | Change::Token(_) | Change::RotatedToken(_))
+}
+
+/// A CSRF token that nothing tells in advance.
+fn random_token() -> Result<Arc<str>> {
+    SessionId::generate().map(|id| token_of(&id).into())
 }
 
 /// 40 characters that follow from an id and do not tell it.
