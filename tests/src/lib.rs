@@ -42,5 +42,11 @@ macro_rules! on_every_driver {
                 super::$test($crate::Site::over($crate::Backing::Memory)).await;
             })*
         }
+        mod file {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::File)).await;
+            })*
+        }
     };
 }

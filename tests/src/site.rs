@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use session_schema::{
-    Config, Driver, Expected, MemoryDriver, Record, SessionId, SessionLayer, SessionManager, StoreKey,
+    Config, Driver, Expected, FileDriver, MemoryDriver, Record, SessionId, SessionLayer, SessionManager, StoreKey,
 };
+
+use tempfile::TempDir;
 
 use crate::app::App;
 use crate::clock::ManualClock;
@@ -18,6 +20,8 @@ use crate::faults::{Faults, FaultyDriver};
 pub enum Backing {
     /// `MemoryDriver`
     Memory,
+    /// `FileDriver`, in a directory of its own.
+    File,
 }
 
 /// A driver with a clock, counted calls and faults on demand, and the applications over it.
@@ -33,14 +37,18 @@ pub struct Site {
     pub driver: Arc<dyn Driver>,
     /// The driver itself: what is done with it is not counted and does not fail.
     pub store: Arc<dyn Driver>,
+    /// The directory of files, for as long as the site is in use.
+    directory: Option<Arc<TempDir>>,
 }
 
 impl Site {
     /// A site over a new store.
     pub fn over(backing: Backing) -> Self {
         let (clock, calls, faults) = (ManualClock::new(), Calls::default(), Faults::default());
-        let store: Arc<dyn Driver> = match backing {
-            Backing::Memory => Arc::new(MemoryDriver::new().with_clock(clock.clone())),
+        let directory = (backing == Backing::File).then(|| TempDir::new().expect("a directory can be made"));
+        let store: Arc<dyn Driver> = match &directory {
+            Some(directory) => Arc::new(FileDriver::new(directory.path()).with_clock(clock.clone())),
+            None => Arc::new(MemoryDriver::new().with_clock(clock.clone())),
         };
         let faulty = FaultyDriver::new(store.clone(), faults.clone());
         let driver = Arc::new(CountingDriver::new(faulty, calls.clone()));
@@ -50,6 +58,7 @@ impl Site {
             faults,
             driver,
             store,
+            directory: directory.map(Arc::new),
         }
     }
 
@@ -118,6 +127,7 @@ impl fmt::Debug for Site {
         f.debug_struct("Site")
             .field("clock", &self.clock)
             .field("calls", &self.calls)
+            .field("directory", &self.directory)
             .finish_non_exhaustive()
     }
 }
