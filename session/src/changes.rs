@@ -157,10 +157,7 @@ impl Change {
 
     /// Whether the change may be moved past, because it concerns single keys only in ways that later changes of them undo.
     fn is_barrier(&self) -> bool {
-        matches!(
-            self,
-            Self::Rename { .. } | Self::Age(_) | Self::Flush | Self::RemoveAll
-        )
+        matches!(self, Self::Rename { .. } | Self::Age(_) | Self::Flush | Self::RemoveAll)
     }
 }
 
@@ -276,7 +273,10 @@ enum Misfit {
 impl Misfit {
     fn error(self, key: &str) -> Error {
         let (kind, why) = match self {
-            Self::NoInteger => (ErrorKind::WrongType, "is not an integer that fits `i64`: `put` one first"),
+            Self::NoInteger => (
+                ErrorKind::WrongType,
+                "is not an integer that fits `i64`: `put` one first",
+            ),
             Self::Overflow => (ErrorKind::WrongType, "would leave the range of `i64`"),
             Self::NoList => (ErrorKind::WrongType, "is not a list: `put` one first"),
             Self::TooDeep => (ErrorKind::Encode, "would be nested too deeply to be read back"),

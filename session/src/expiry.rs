@@ -42,17 +42,22 @@ impl Settings {
         }
     }
 
-    /// The expiry to write, if it is worth moving from where it is.
+    /// The expiry to write, if it is worth moving from where it is: when it has moved by a tenth, or when the session was given
+    /// another lifetime.
     pub(crate) fn moved_expiry(&self, record: &Record, draft: &Draft, now: SystemTime) -> Option<SystemTime> {
-        let lifetime = own_lifetime(draft.get(key::LIFETIME)).unwrap_or(self.lifetime);
+        let own = draft.get(key::LIFETIME);
+        let lifetime = own_lifetime(own).unwrap_or(self.lifetime);
         let (old, new) = (record.expires_at(), self.expiry(draft, now));
         let moved = new.duration_since(old).or_else(|_| old.duration_since(new));
-        (moved.unwrap_or_default() >= (lifetime / 10).max(Duration::from_millis(1))).then_some(new)
+        let enough = moved.unwrap_or_default() >= (lifetime / 10).max(Duration::from_millis(1));
+        (enough || own != record.parsed().reserved(key::LIFETIME)).then_some(new)
     }
 
     /// Whether a session has reached its absolute limit.
     pub(crate) fn is_past_deadline(&self, payload: &Payload, now: SystemTime) -> bool {
-        let deadline = self.absolute_lifetime.and_then(|_| self.deadline(payload.reserved(key::CREATED)));
+        let deadline = self
+            .absolute_lifetime
+            .and_then(|_| self.deadline(payload.reserved(key::CREATED)));
         deadline.is_some_and(|deadline| now >= deadline)
     }
 

@@ -42,15 +42,20 @@ impl SessionLayer {
         Self { store, settings, clock }
     }
 
-    /// Takes every setting that concerns the layer from `config`.
+    /// Takes every setting that a [`Config`] has and that concerns the layer. Which driver it names does not: there is one already.
     ///
     /// # Errors
     ///
     /// What is wrong with a setting, or contradicts another.
     pub fn with_config(mut self, config: &Config) -> Result<Self, ConfigError> {
-        let settings = config.settings()?;
-        settings.check()?;
-        self.settings = settings;
+        self.settings = Settings {
+            store_timeout: self.settings.store_timeout,
+            max_bytes: self.settings.max_bytes,
+            save_errors: self.settings.save_errors,
+            exclusive_wait: self.settings.exclusive_wait,
+            ..config.settings()?
+        };
+        self.settings.check()?;
         Ok(self)
     }
 
@@ -146,6 +151,13 @@ impl SessionLayer {
         self
     }
 
+    /// How long a request waits for [exclusive use](crate::Exclusive) of its session; 10 seconds unless said otherwise.
+    #[must_use]
+    pub fn with_exclusive_wait(mut self, wait: Duration) -> Self {
+        self.settings.exclusive_wait = wait;
+        self
+    }
+
     /// The clock by which sessions expire; the system's unless said otherwise.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
@@ -179,6 +191,8 @@ impl<S> Layer<S> for SessionLayer {
 
 impl fmt::Debug for SessionLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionLayer").field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("SessionLayer")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
     }
 }
