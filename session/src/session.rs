@@ -639,6 +639,35 @@ impl Session {
     }
 }
 
+// What tests do with a session.
+#[cfg(feature = "testing")]
+impl Session {
+    pub(crate) fn begin(&self, found: Found) -> Result<()> {
+        let backend = &*self.0.backend;
+        self.lock().state().start(found, backend, backend.clock.now(), || false)
+    }
+
+    /// The session of the next request of the same visitor.
+    pub(crate) fn successor(&self) -> Self {
+        Self::by_hand(self.0.backend.clone(), Some(self.id()))
+    }
+
+    pub(crate) fn changed_values(&self) -> Map<String, Value> {
+        let changed = self.read(State::changed).unwrap_or_default();
+        let value = |text: Option<Text>| {
+            text.and_then(|text| serde_json::from_str(&text).ok())
+                .unwrap_or_default()
+        };
+        changed.into_iter().map(|(key, text)| (key, value(text))).collect()
+    }
+}
+
+impl AsRef<Session> for Session {
+    fn as_ref(&self) -> &Session {
+        self
+    }
+}
+
 /// What is left to do when a handler has returned.
 pub(crate) enum Closing {
     /// Nobody asked for the session.

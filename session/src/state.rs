@@ -216,6 +216,13 @@ impl State {
         stored.chain(shown).collect()
     }
 
+    /// Every application key whose value is another than when it was loaded.
+    #[cfg(feature = "testing")]
+    pub(crate) fn changed(&self) -> Vec<(String, Option<Text>)> {
+        let keys = self.draft.edited_keys().filter(|key| !is_reserved(key));
+        keys.map(|key| (key.to_owned(), self.draft.text(key))).collect()
+    }
+
     pub(crate) fn owner(&self) -> Option<String> {
         self.draft.owner.as_deref().map(str::to_owned)
     }

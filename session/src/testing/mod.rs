@@ -3,6 +3,8 @@
 //! * [`driver_contract!`] makes one test of every sentence in the documentation of [`Driver`](crate::Driver) and
 //!   [`OwnerIndex`](crate::OwnerIndex). Every driver of this library passes it; the author of another one calls it once.
 //! * [`ManualClock`] is a time that stands still until it is [advanced](ManualClock::advance), so that no test sleeps.
+//! * [`typed_session`] and [`session`] are sessions for unit tests of handlers, without a server; [`next_request`] is the same visitor's
+//!   next request, [`changes`] what a handler changed.
 //!
 //! # The tests of a driver
 //!
@@ -24,6 +26,7 @@
 mod clock;
 pub mod contract;
 mod harness;
+mod sessions;
 
 #[doc(inline)]
 pub use crate::driver_contract;
@@ -31,3 +34,4 @@ pub use clock::ManualClock;
 pub use harness::Harness;
 #[doc(hidden)]
 pub use harness::run;
+pub use sessions::{changes, next_request, session, typed_session};
