@@ -365,7 +365,7 @@ impl State {
             return Ok(token);
         }
         let id = self.id()?;
-        let first = self.draft.base().reserved(key::TOKEN).is_none() && !self.changes.iter().any(renews_token);
+        let first = self.draft.base().get(key::TOKEN).is_none() && !self.changes.iter().any(renews_token);
         let token: Arc<str> = match first {
             true => token_of(&id).into(),
             false => random_token()?,
