@@ -128,7 +128,7 @@ impl Change {
             }
             Self::Flush(token) => {
                 draft.flush();
-                if draft.base().reserved(key::TOKEN).is_some() {
+                if draft.base().get(key::TOKEN).is_some() {
                     draft.set(&key::TOKEN.into(), Some(quoted(token)));
                 }
             }
