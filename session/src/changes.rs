@@ -128,7 +128,7 @@ impl Change {
             }
             Self::Flush(token) => {
                 draft.flush();
-                if draft.base().reserved(key::TOKEN).is_some() {
+                if draft.base().get(key::TOKEN).is_some() {
                     draft.set(&key::TOKEN.into(), Some(quoted(token)));
                 }
             }
@@ -284,7 +284,10 @@ enum Misfit {
 impl Misfit {
     fn error(self, key: &str) -> Error {
         let (kind, why) = match self {
-            Self::NoInteger => (ErrorKind::WrongType, "is not an integer that fits `i64`: `put` one first"),
+            Self::NoInteger => (
+                ErrorKind::WrongType,
+                "is not an integer that fits `i64`: `put` one first",
+            ),
             Self::Overflow => (ErrorKind::WrongType, "would leave the range of `i64`"),
             Self::NoList => (ErrorKind::WrongType, "is not a list: `put` one first"),
             Self::TooDeep => (ErrorKind::Encode, "would be nested too deeply to be read back"),

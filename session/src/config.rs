@@ -270,6 +270,8 @@ pub(crate) struct Settings {
     /// The largest payload that is stored, in bytes.
     pub max_bytes: usize,
     pub save_errors: SaveErrors,
+    /// How long a request waits for exclusive use of its session.
+    pub exclusive_wait: Duration,
 }
 
 impl Default for Settings {
@@ -284,6 +286,7 @@ impl Default for Settings {
             store_timeout: Duration::from_secs(5),
             max_bytes: 4 * 1024 * 1024,
             save_errors: SaveErrors::Fail,
+            exclusive_wait: Duration::from_secs(10),
         }
     }
 }

@@ -18,8 +18,10 @@ use crate::error::{ConfigError, DriverError, Error, ErrorKind, Result};
 use crate::id::{SessionId, StoreKey};
 use crate::middleware::SessionLayer;
 use crate::record::Record;
+use crate::schema::SessionSchema;
 use crate::session::Session;
 use crate::store::Store;
+use crate::typed;
 
 /// The sessions of an application as its [`Config`] describes them.
 ///
@@ -173,11 +175,15 @@ impl SessionManager {
     fn unknown(&self, name: &str) -> ConfigError {
         let registered: Vec<_> = self.drivers().keys().map(|name| format!("`{name}`")).collect();
         let hint = match KNOWN.contains(&name) {
-            true => format!("enable the feature `{name}` of session-schema, or register it with `SessionManager::extend`"),
+            true => {
+                format!("enable the feature `{name}` of session-schema, or register it with `SessionManager::extend`")
+            }
             false => "register it with `SessionManager::extend`".to_owned(),
         };
         let known = registered.join(", ");
-        ConfigError::new(format!("`driver` is `{name}`, which is not known: write one of {known}, or {hint}"))
+        ConfigError::new(format!(
+            "`driver` is `{name}`, which is not known: write one of {known}, or {hint}"
+        ))
     }
 
     fn drivers(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Named>>> {
@@ -242,15 +248,8 @@ impl SessionManager {
         let store = self.opened().await?;
         let found = owners(&store)?.sessions_of(owner).await?;
         let now = self.clock.now();
-        let backend = Arc::new(self.backend(store));
         let live = found.into_iter().filter(|(_, record)| !record.is_expired(now));
-        Ok(live
-            .map(|(key, record)| StoredSession {
-                key,
-                record,
-                backend: backend.clone(),
-            })
-            .collect())
+        Ok(live.map(|(key, record)| StoredSession { key, record }).collect())
     }
 
     /// Destroys the sessions of an owner, all but `except`, and says how many. A request that is using one of them at this moment
@@ -282,15 +281,19 @@ impl SessionManager {
 }
 
 fn owners(store: &Store) -> Result<&dyn OwnerIndex> {
-    store
-        .driver()
-        .owners()
-        .ok_or_else(|| Error::new(ErrorKind::Driver, "the session driver keeps no index of owners (`Driver::owners` is `None`)"))
+    store.driver().owners().ok_or_else(|| {
+        Error::new(
+            ErrorKind::Driver,
+            "the session driver keeps no index of owners (`Driver::owners` is `None`)",
+        )
+    })
 }
 
 impl fmt::Debug for SessionManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionManager").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("SessionManager")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -299,7 +302,6 @@ impl fmt::Debug for SessionManager {
 pub struct StoredSession {
     key: StoreKey,
     record: Record,
-    backend: Arc<Backend>,
 }
 
 impl StoredSession {
@@ -317,10 +319,25 @@ impl StoredSession {
     pub fn expires_at(&self) -> SystemTime {
         self.record.expires_at()
     }
+
+    /// Its content, as the schema `S` sees it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Decode`] when the content cannot be read, [`ErrorKind::WrongType`] when a field holds something else.
+    pub fn decode<S: SessionSchema>(&self) -> Result<S> {
+        let payload = self.record.parsed();
+        payload
+            .check()
+            .map_err(|_| Error::new(ErrorKind::Decode, "the stored session is not a JSON object"))?;
+        typed::decode(payload)
+    }
 }
 
 impl fmt::Debug for StoredSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoredSession").field("record", &self.record).finish_non_exhaustive()
+        f.debug_struct("StoredSession")
+            .field("record", &self.record)
+            .finish_non_exhaustive()
     }
 }

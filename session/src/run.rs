@@ -1,8 +1,9 @@
-//! A future that ends though nobody waits for it any more.
+//! How store calls are run: to their end, though nobody waits for them any more, and timed, if somebody looks at it.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
@@ -47,5 +48,19 @@ impl<T: Send + 'static> Drop for RunToEnd<T> {
                 ),
             }
         }
+    }
+}
+
+/// Measures a duration for the log, if it is looked at.
+pub(crate) struct Timer(Option<Instant>);
+
+impl Timer {
+    pub(crate) fn start() -> Self {
+        let logged = tracing::enabled!(target: "session_schema", tracing::Level::DEBUG);
+        Self(logged.then(Instant::now))
+    }
+
+    pub(crate) fn elapsed(&self) -> Option<Duration> {
+        self.0.map(|started| started.elapsed())
     }
 }

@@ -11,7 +11,7 @@ use crate::clock::after;
 use crate::draft::Draft;
 use crate::driver::{Expected, Written};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{SessionId, StoreKey};
+use crate::id::SessionId;
 use crate::record::Record;
 
 /// How many ids are tried for a new session. Two would be enough for the end of the world.
@@ -56,6 +56,20 @@ pub(crate) enum Plan {
         stored: Stored,
         until: SystemTime,
     },
+}
+
+impl Plan {
+    /// What it is called in the log.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Drop => "drop",
+            Self::Create { .. } => "create",
+            Self::Replace { .. } => "write",
+            Self::Renew { .. } => "regenerate",
+            Self::Touch { .. } => "touch",
+        }
+    }
 }
 
 /// What has become of the session.
@@ -153,7 +167,7 @@ impl Backend {
             let expected = Expected::Version(stored.record.version());
             match self.limited().write(&stored.key, &mark.record(), expected).await? {
                 Written::Done(_) => {
-                    tracing::info!(target: "session_schema", "a session has been given a new id");
+                    tracing::debug!(target: "session_schema", "a session has been given a new id");
                     return Ok(Outcome::Stored(new));
                 }
                 Written::Gone => {
@@ -224,22 +238,35 @@ impl Backend {
     /// What a session is now that another request has written it, under whatever id; `None` when it is gone.
     async fn catch_up(
         &self,
-        mut stored: Stored,
+        stored: Stored,
         newer: Option<Record>,
         attempt: u32,
         now: SystemTime,
     ) -> Result<Option<Stored>> {
         tracing::debug!(target: "session_schema", attempt, "another request has saved the same session meanwhile");
         // The first time the record that the store sent along is good enough.
-        let mut newer = match newer {
+        let newer = match newer {
             Some(newer) if attempt == 0 => Some(newer),
             _ => {
                 pause(attempt).await;
                 self.limited().read(&stored.key).await?
             }
         };
+        self.follow(stored, newer, now).await
+    }
+
+    /// What a session is now in the store.
+    pub(crate) async fn newest(&self, stored: Stored, now: SystemTime) -> Result<Option<Stored>> {
+        let newest = self.limited().read(&stored.key).await?;
+        self.follow(stored, newest, now).await
+    }
+
+    /// Follows the marks that a session left where it has been.
+    async fn follow(&self, mut stored: Stored, mut newer: Option<Record>, now: SystemTime) -> Result<Option<Stored>> {
         for _ in 0..HOPS {
-            let Some(record) = newer else { return Ok(None) };
+            let Some(record) = newer.filter(|record| !record.is_expired(now)) else {
+                return Ok(None);
+            };
             if record.parsed().check().is_err() {
                 return Err(Error::new(
                     ErrorKind::Decode,
@@ -253,17 +280,13 @@ impl Backend {
                 }
                 Some(mark) if mark.until <= now => return Ok(None),
                 Some(mark) => {
-                    newer = self.follow(&mut stored, mark.to).await?;
+                    stored.key = mark.to;
+                    stored.joined = true;
+                    newer = self.limited().read(&mark.to).await?;
                 }
             }
         }
         Err(conflict())
-    }
-
-    async fn follow(&self, stored: &mut Stored, to: StoreKey) -> Result<Option<Record>> {
-        stored.key = to;
-        stored.joined = true;
-        self.limited().read(&to).await
     }
 
     /// The record that the changes make of a newer one.
@@ -289,6 +312,8 @@ async fn pause(attempt: u32) {
 fn conflict() -> Error {
     Error::new(
         ErrorKind::Conflict,
-        format!("{ATTEMPTS} times in a row other requests saved the same session first; the changes of this one are not saved"),
+        format!(
+            "{ATTEMPTS} times in a row other requests saved the same session first; the changes of this one are not saved"
+        ),
     )
 }

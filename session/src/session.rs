@@ -9,14 +9,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Found};
 use crate::changes::{Change, UpdateFn};
 use crate::codec;
 use crate::cookie;
 use crate::error::{Error, Result};
 use crate::id::SessionId;
+use crate::lease::Lease;
 use crate::payload::{Text, is_reserved};
-use crate::run::RunToEnd;
+use crate::run::{RunToEnd, Timer};
 use crate::state::{CookieChange, State};
 
 /// The session of a request: data under string keys, kept between the requests of one visitor.
@@ -56,8 +57,21 @@ enum Source {
 /// The state, made when it is first needed.
 #[derive(Default)]
 struct Slot {
-    committed: bool,
+    phase: Phase,
     state: Option<Box<State>>,
+    lease: Option<Lease>,
+}
+
+/// How far the request is.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    /// The handler runs, or the session was built by hand.
+    #[default]
+    Open,
+    /// The response is on its way, and the layer has saved the session or does it now.
+    Committed,
+    /// The session was reloaded after that, by a task that goes on: it is that task's to save.
+    Detached,
 }
 
 // Reading.
@@ -107,7 +121,8 @@ impl Session {
             .into_iter()
             .filter(|(key, _)| wanted(key))
             .map(|(key, text)| {
-                let value = serde_json::from_str(&text).expect("what is stored under a key has been checked to be JSON");
+                let value =
+                    serde_json::from_str(&text).expect("what is stored under a key has been checked to be JSON");
                 (key, value)
             })
             .collect()
@@ -329,8 +344,10 @@ impl Session {
     /// When the operating system's random generator fails.
     pub fn token(&self) -> String {
         let mut slot = self.lock();
-        let may_change = !slot.committed;
-        slot.state().token(may_change).expect("the operating system's random generator works")
+        let may_change = slot.phase != Phase::Committed;
+        slot.state()
+            .token(may_change)
+            .expect("the operating system's random generator works")
     }
 
     /// Replaces the CSRF token; forms that hold the old one are refused.
@@ -354,7 +371,9 @@ impl Session {
         {
             return *id;
         }
-        slot.state().id().expect("the operating system's random generator works")
+        slot.state()
+            .id()
+            .expect("the operating system's random generator works")
     }
 
     /// The name of the cookie that holds the id.
@@ -379,6 +398,9 @@ impl Session {
     ///
     /// Those of every [change](Session#errors).
     pub fn regenerate(&self) -> Result<()> {
+        if self.lock().phase == Phase::Detached {
+            return Err(Error::no_more_cookie());
+        }
         self.change(State::regenerate)
     }
 
@@ -456,14 +478,20 @@ impl Session {
             return Ok(());
         }
         let backend = &*self.0.backend;
-        let now = backend.clock.now();
+        let (timer, now) = (Timer::start(), backend.clock.now());
         let found = match &self.0.source {
             Source::Headers(first, more) => {
                 let headers = first.iter().chain(more);
-                backend.find(cookie::candidates(headers, backend.cookie.name()), now).await?
+                backend
+                    .find(cookie::candidates(headers, backend.cookie.name()), now)
+                    .await?
             }
             Source::Given(id) => backend.find(id.iter().copied(), now).await?,
         };
+        if let Some(elapsed) = timer.elapsed() {
+            let found = matches!(found, Found::Session(_));
+            tracing::debug!(target: "session_schema", found, ?elapsed, "a session was loaded");
+        }
         self.lock().state().start(found, backend, now, speculative)
     }
 
@@ -485,9 +513,63 @@ impl Session {
         let _gate = self.0.io.lock().await;
         self.load(|| false).await?;
         let backend = &*self.0.backend;
-        let job = self.lock().state().plan(backend, backend.clock.now())?;
+        let job = {
+            let mut slot = self.lock();
+            if slot.phase == Phase::Detached && slot.state().needs_cookie() {
+                return Err(Error::no_more_cookie());
+            }
+            slot.state().plan(backend, backend.clock.now())?
+        };
+        let timer = Timer::start();
         let outcome = backend.perform(&job).await;
+        if let (Some(elapsed), Ok(_)) = (timer.elapsed(), &outcome) {
+            tracing::debug!(target: "session_schema", what = job.plan.name(), ?elapsed, "a session was saved");
+        }
         self.lock().state().settle(job, outcome, backend)
+    }
+
+    /// Loads the session anew: what other requests have stored since is seen, and what was changed here and not yet saved is applied to it.
+    ///
+    /// This is how a task goes on that outlives its request, behind a WebSocket or a stream of events. When the response has been sent, a session takes no
+    /// more changes, until it is reloaded; from then on [`save`](Session::save) is the task's to call, and changes that are dropped without it are reported in
+    /// the log. The browser can be told nothing any more, so such a session cannot be created or given a new id.
+    ///
+    /// A session that was destroyed meanwhile, or goes by a new id, reads as empty afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Session::start).
+    pub async fn reload(&self) -> Result<()> {
+        let _gate = self.0.io.lock().await;
+        let backend = &*self.0.backend;
+        let stored = self.read(|state| state.stored().cloned()).flatten();
+        match stored {
+            None => self.load(|| false).await?,
+            Some(stored) => {
+                let now = backend.clock.now();
+                let newest = backend.newest(stored, now).await?;
+                self.lock().state().rebase(newest)?;
+            }
+        }
+        let mut slot = self.lock();
+        if slot.phase == Phase::Committed {
+            slot.phase = Phase::Detached;
+        }
+        Ok(())
+    }
+
+    /// Waits until no other request uses the session exclusively, and loads it anew then.
+    pub(crate) async fn lock_out_others(&self) -> Result<()> {
+        self.start().await?;
+        let Some(key) = self.read(|state| state.stored().map(|stored| stored.key)).flatten() else {
+            return Ok(());
+        };
+        if self.lock().lease.is_some() {
+            return Ok(());
+        }
+        let lease = Lease::acquire(self.0.backend.clone(), &key).await?;
+        self.lock().lease = Some(lease);
+        self.reload().await
     }
 
     /// Puts the session on a request, for extractors and [`Session::of`] to find.
@@ -530,9 +612,12 @@ impl Session {
     /// Ends the time in which the session can be changed, and says what is left to do.
     pub(crate) fn close(&self) -> Closing {
         let mut slot = self.lock();
-        slot.committed = true;
+        if slot.phase == Phase::Open {
+            slot.phase = Phase::Committed;
+        }
         match &slot.state {
             None => Closing::Untouched,
+            Some(_) if slot.lease.is_some() => Closing::Changed,
             Some(state) if state.is_idle() => Closing::Untouched,
             // A `save` that still runs, in a task that the handler left behind, has the last word on the cookie.
             Some(state) if state.is_settled() && self.0.io.try_lock().is_ok() => Closing::Unchanged,
@@ -543,10 +628,43 @@ impl Session {
     /// Saves a closed session.
     pub(crate) async fn commit(self) -> Committed {
         let result = self.save_now().await;
+        let lease = self.lock().lease.take();
+        if let Some(lease) = lease {
+            lease.release().await;
+        }
         Committed {
             result,
             cookie: self.lock().state().cookie(),
         }
+    }
+}
+
+// What tests do with a session.
+#[cfg(feature = "testing")]
+impl Session {
+    pub(crate) fn begin(&self, found: Found) -> Result<()> {
+        let backend = &*self.0.backend;
+        self.lock().state().start(found, backend, backend.clock.now(), || false)
+    }
+
+    /// The session of the next request of the same visitor.
+    pub(crate) fn successor(&self) -> Self {
+        Self::by_hand(self.0.backend.clone(), Some(self.id()))
+    }
+
+    pub(crate) fn changed_values(&self) -> Map<String, Value> {
+        let changed = self.read(State::changed).unwrap_or_default();
+        let value = |text: Option<Text>| {
+            text.and_then(|text| serde_json::from_str(&text).ok())
+                .unwrap_or_default()
+        };
+        changed.into_iter().map(|(key, text)| (key, value(text))).collect()
+    }
+}
+
+impl AsRef<Session> for Session {
+    fn as_ref(&self) -> &Session {
+        self
     }
 }
 
@@ -599,7 +717,7 @@ impl Session {
     pub(crate) fn mark_read(&self, key: &str) {
         // After the response nobody can be shown it, so it stays.
         let mut slot = self.lock();
-        if !slot.committed {
+        if slot.phase != Phase::Committed {
             slot.state().mark_read(key);
         }
     }
@@ -667,7 +785,7 @@ impl Session {
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
         let mut slot = self.lock();
-        if slot.committed {
+        if slot.phase == Phase::Committed {
             drop(slot);
             tracing::error!(target: "session_schema", "a session was changed after its response had been sent; the change is refused");
             return Err(Error::committed());
@@ -691,9 +809,24 @@ impl Slot {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let slot = self.slot.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let own_saves = slot.phase == Phase::Detached || matches!(self.source, Source::Given(_));
+        if own_saves && slot.state.as_ref().is_some_and(|state| state.has_unsaved()) {
+            tracing::error!(
+                target: "session_schema",
+                "changes of a session were dropped unsaved: a session built by hand, or reloaded after its response, has to be saved with `save`"
+            );
+        }
+    }
+}
+
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("started", &self.is_started()).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("started", &self.is_started())
+            .finish_non_exhaustive()
     }
 }
 

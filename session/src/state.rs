@@ -53,8 +53,8 @@ pub(crate) struct State {
     end_what_is_found: bool,
     /// No record was found: the session began with this request.
     new: bool,
-    /// Its expiry is worth moving, to this moment.
-    touch: Option<SystemTime>,
+    /// Its expiry is worth moving.
+    touch: bool,
     cookie: CookieChange,
 }
 
@@ -71,7 +71,7 @@ impl Default for State {
             ended: None,
             end_what_is_found: false,
             new: true,
-            touch: None,
+            touch: false,
             cookie: CookieChange::Keep,
         }
     }
@@ -101,12 +101,14 @@ impl State {
             Found::Nothing => {
                 self.origin = Origin::Fresh;
                 self.renewed = false;
+                self.end_what_is_found = false;
             }
             Found::Session(stored) if self.end_what_is_found => {
                 self.ended = Some(stored);
                 self.cookie = CookieChange::Remove;
                 self.origin = Origin::Fresh;
                 self.renewed = false;
+                self.end_what_is_found = false;
             }
             Found::Session(stored) => self.start_with(stored, backend, now, speculative)?,
         }
@@ -122,10 +124,10 @@ impl State {
     ) -> Result<()> {
         let mut draft = Draft::of(&stored.record);
         let passing = draft.flash.passing(draft.base());
-        let mut touch = backend.settings.moved_expiry(&stored.record, &draft, now);
+        let mut touch = backend.settings.moved_expiry(&stored.record, &draft, now).is_some();
         let mut aging = !passing.is_empty() || draft.flash.is_changed();
-        if (aging || touch.is_some()) && speculative() {
-            (touch, aging) = (None, false);
+        if (aging || touch) && speculative() {
+            (touch, aging) = (false, false);
         }
         backend.settings.note_beginning(&mut draft, now);
         let mut changes = Changes::default();
@@ -139,6 +141,30 @@ impl State {
             false => self.id = Some(stored.id),
         }
         self.new = false;
+        self.origin = Origin::Stored(stored);
+        Ok(())
+    }
+
+    /// The session in the store, as this request knows it.
+    pub(crate) fn stored(&self) -> Option<&Stored> {
+        match &self.origin {
+            Origin::Stored(stored) => Some(stored),
+            _ => None,
+        }
+    }
+
+    /// Goes on from what the store has now: `None` when the session is gone.
+    pub(crate) fn rebase(&mut self, newest: Option<Stored>) -> Result<()> {
+        let Some(stored) = newest else {
+            self.lose();
+            return Ok(());
+        };
+        let mut draft = Draft::of(&stored.record);
+        let mut changes = Changes::default();
+        for change in self.changes.iter() {
+            changes.make(change.clone(), &mut draft)?;
+        }
+        (self.draft, self.changes) = (draft, changes);
         self.origin = Origin::Stored(stored);
         Ok(())
     }
@@ -162,7 +188,7 @@ impl State {
         self.shown.clear();
         self.passing.clear();
         self.renewed = false;
-        self.touch = None;
+        self.touch = false;
     }
 }
 
@@ -191,6 +217,13 @@ impl State {
             .filter_map(|(key, _)| Some((key.to_owned(), self.draft.text(key)?)));
         let shown = self.shown.iter().map(|(key, text)| (key.to_string(), text.clone()));
         stored.chain(shown).collect()
+    }
+
+    /// Every application key whose value is another than when it was loaded.
+    #[cfg(feature = "testing")]
+    pub(crate) fn changed(&self) -> Vec<(String, Option<Text>)> {
+        let keys = self.draft.edited_keys().filter(|key| !is_reserved(key));
+        keys.map(|key| (key.to_owned(), self.draft.text(key))).collect()
     }
 
     pub(crate) fn owner(&self) -> Option<String> {
@@ -291,7 +324,9 @@ impl State {
         let Some(at) = self.passing.iter().position(passing) else {
             return Ok(());
         };
-        let Some(text) = self.draft.text(key) else { return Ok(()) };
+        let Some(text) = self.draft.text(key) else {
+            return Ok(());
+        };
         let (key, seen) = self.passing.remove(at);
         self.make(Change::Keep {
             key,
@@ -333,7 +368,7 @@ impl State {
             return Ok(token);
         }
         let id = self.id()?;
-        let first = self.draft.base().reserved(key::TOKEN).is_none() && !self.changes.iter().any(renews_token);
+        let first = self.draft.base().get(key::TOKEN).is_none() && !self.changes.iter().any(renews_token);
         let token: Arc<str> = match first {
             true => token_of(&id).into(),
             false => random_token()?,
@@ -414,8 +449,20 @@ impl State {
     /// Whether there is something to tell the store or the browser.
     pub(crate) fn is_settled(&self) -> bool {
         let nothing_changed = self.changes.is_empty() && !self.draft.has_edits() && !self.draft.flash.is_changed();
-        let nothing_due = self.passing.is_empty() && self.touch.is_none() && !self.renewed && self.ended.is_none();
+        let nothing_due = self.passing.is_empty() && !self.touch && !self.renewed && self.ended.is_none();
         nothing_changed && nothing_due && !self.end_what_is_found && matches!(self.cookie, CookieChange::Keep)
+    }
+
+    /// Whether there are changes that no save has been asked to store.
+    pub(crate) fn has_unsaved(&self) -> bool {
+        let kept = !matches!(self.origin, Origin::Lost);
+        kept && !self.changes.is_empty() && (self.draft.has_edits() || !self.is_started()) || self.ended.is_some()
+    }
+
+    /// Whether a save would have to tell the browser an id.
+    pub(crate) fn needs_cookie(&mut self) -> bool {
+        self.draft.seal();
+        self.renewed || matches!(self.origin, Origin::Fresh) && !self.draft.is_empty()
     }
 
     /// Whether a session that was never loaded has something to save.
@@ -463,13 +510,11 @@ impl State {
                 record: backend.record_of(&mut self.draft, Some(&stored.record), now)?,
                 stored: stored.clone(),
             },
-            Origin::Stored(stored) => match self.touch {
-                Some(until) => Plan::Touch {
-                    stored: stored.clone(),
-                    until,
-                },
-                None => Plan::Nothing,
+            Origin::Stored(stored) if self.touch => Plan::Touch {
+                stored: stored.clone(),
+                until: backend.settings.expiry(&self.draft, now),
             },
+            Origin::Stored(_) => Plan::Nothing,
         })
     }
 
@@ -529,7 +574,7 @@ impl State {
         let mut draft = Draft::of(&stored.record);
         self.id = Some(stored.id);
         self.renewed = false;
-        self.touch = None;
+        self.touch = false;
         self.origin = Origin::Stored(stored);
         // What was changed while the save ran.
         let later = std::mem::take(&mut self.changes);

@@ -5,9 +5,11 @@
 //! * [`on_every_driver!`]: a test once for each driver.
 //! * [`Log`]: what the library told operators.
 
+#![expect(clippy::missing_panics_doc, reason = "what tests share panics where a test would")]
+
 mod app;
 mod browser;
-mod clock;
+pub mod counted;
 mod counting;
 mod faults;
 mod log;
@@ -15,7 +17,6 @@ mod site;
 
 pub use app::{App, Visit};
 pub use browser::{Browser, SetCookie, Slow};
-pub use clock::ManualClock;
 pub use counting::{Calls, CountingDriver, Counts};
 pub use faults::{Call, Faults, FaultyDriver, Held, SECRET_DETAIL};
 pub use log::{Entry, Log};
@@ -43,12 +44,24 @@ macro_rules! on_every_driver {
                 super::$test($crate::Site::over($crate::Backing::Memory)).await;
             })*
         }
+        mod file_in_parallel {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::File)).await;
+            })*
+        }
     };
     ($($test:ident),* $(,)?) => {
         mod memory {
             $(#[tokio::test]
             async fn $test() {
                 super::$test($crate::Site::over($crate::Backing::Memory)).await;
+            })*
+        }
+        mod file {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::File)).await;
             })*
         }
     };

@@ -1,15 +1,17 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
+use session_schema::testing::ManualClock;
 use session_schema::{
-    Config, Driver, Expected, MemoryDriver, Record, SessionId, SessionLayer, SessionManager, StoreKey,
+    Clock, Config, Driver, Expected, FileDriver, MemoryDriver, Record, SessionId, SessionLayer, SessionManager,
+    StoreKey,
 };
+use tempfile::TempDir;
 
 use crate::app::App;
-use crate::clock::ManualClock;
 use crate::counting::{Calls, CountingDriver};
 use crate::faults::{Faults, FaultyDriver};
 
@@ -18,6 +20,8 @@ use crate::faults::{Faults, FaultyDriver};
 pub enum Backing {
     /// `MemoryDriver`
     Memory,
+    /// `FileDriver`, in a directory of its own.
+    File,
 }
 
 /// A driver with a clock, counted calls and faults on demand, and the applications over it.
@@ -33,14 +37,25 @@ pub struct Site {
     pub driver: Arc<dyn Driver>,
     /// The driver itself: what is done with it is not counted and does not fail.
     pub store: Arc<dyn Driver>,
+    /// The directory of files, for as long as the site is in use.
+    directory: Option<Arc<TempDir>>,
 }
 
 impl Site {
-    /// A site over a new store.
+    /// A site over a new store. Its time begins at a whole second, so that what is rounded to seconds stays as it is.
     pub fn over(backing: Backing) -> Self {
         let (clock, calls, faults) = (ManualClock::new(), Calls::default(), Faults::default());
-        let store: Arc<dyn Driver> = match backing {
-            Backing::Memory => Arc::new(MemoryDriver::new().with_clock(clock.clone())),
+        let since_1970 = clock
+            .now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .expect("it is later than 1970");
+        clock.advance(Duration::from_nanos(
+            1_000_000_000 - u64::from(since_1970.subsec_nanos()),
+        ));
+        let directory = (backing == Backing::File).then(|| TempDir::new().expect("a directory can be made"));
+        let store: Arc<dyn Driver> = match &directory {
+            Some(directory) => Arc::new(FileDriver::new(directory.path()).with_clock(clock.clone())),
+            None => Arc::new(MemoryDriver::new().with_clock(clock.clone())),
         };
         let faulty = FaultyDriver::new(store.clone(), faults.clone());
         let driver = Arc::new(CountingDriver::new(faulty, calls.clone()));
@@ -50,7 +65,13 @@ impl Site {
             faults,
             driver,
             store,
+            directory: directory.map(Arc::new),
         }
+    }
+
+    /// The time it is on the site.
+    pub fn now(&self) -> SystemTime {
+        self.clock.now()
     }
 
     /// The quick way to sessions.
@@ -118,6 +139,7 @@ impl fmt::Debug for Site {
         f.debug_struct("Site")
             .field("clock", &self.clock)
             .field("calls", &self.calls)
+            .field("directory", &self.directory)
             .finish_non_exhaustive()
     }
 }

@@ -126,7 +126,7 @@ async fn what_cannot_be_read_is_an_empty_session_and_is_left_alone(site: Site) {
 async fn what_is_not_utf_8_is_an_empty_session(site: Site) {
     // ERR-04
     let id = some_id();
-    let until = site.clock.now() + Duration::from_secs(60);
+    let until = site.now() + Duration::from_secs(60);
     let record = session_schema::Record::new(b"{\"user\":\"\xff\"}".to_vec(), until);
     site.store
         .write(&key(&id), &record, session_schema::Expected::Absent)

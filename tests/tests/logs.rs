@@ -110,7 +110,6 @@ async fn what_happens_to_a_session_is_an_event(site: Site) {
     };
     let browser = signed_in(&site).await;
     assert!(timed("was saved"));
-    assert!(!timed("was loaded"), "there was nothing to load");
     browser.visit(|session| session.all()).await.value();
     assert!(timed("was loaded"));
     browser.visit(|session| session.regenerate().unwrap()).await.value();

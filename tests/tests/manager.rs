@@ -233,7 +233,7 @@ async fn the_sessions_of_an_owner_are_his_and_all_that_live(site: Site) {
         serde_json::from_slice::<Value>(found[0].payload()).unwrap(),
         json!({"user": "bob"})
     );
-    assert_eq!(found[0].expires_at(), site.clock.now() + Duration::from_secs(3600));
+    assert_eq!(found[0].expires_at(), site.now() + Duration::from_secs(3600));
     two.visit(|session| session.set_owner(None).unwrap()).await.value();
     assert_eq!(listed("ann").await, [key(&one.id())]);
     other.visit(|session| session.invalidate().unwrap()).await.value();

@@ -15,14 +15,18 @@
 //! }
 //! ```
 
+mod exclusive;
 mod rejection;
 
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
 
+pub use exclusive::Exclusive;
 pub use rejection::{LoadFailed, MissingSessionLayer, SessionRejection};
 
+use crate::schema::SessionSchema;
 use crate::session::Session;
+use crate::typed::TypedSession;
 
 impl<S: Send + Sync> FromRequestParts<S> for Session {
     type Rejection = SessionRejection;
@@ -37,6 +41,23 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
         load(parts).await
+    }
+}
+
+impl<S: Send + Sync, T: SessionSchema> FromRequestParts<S> for TypedSession<T> {
+    type Rejection = SessionRejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let session = <Session as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        Ok(session.into())
+    }
+}
+
+impl<S: Send + Sync, T: SessionSchema> OptionalFromRequestParts<S> for TypedSession<T> {
+    type Rejection = SessionRejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
+        Ok(load(parts).await?.map(Self::from))
     }
 }
 
@@ -58,5 +79,8 @@ fn is_speculative(parts: &Parts) -> bool {
         let value = parts.headers.get(name).and_then(|value| value.to_str().ok());
         value.is_some_and(|value| value.to_ascii_lowercase().contains(word))
     };
-    says("sec-purpose", "prefetch") || says("purpose", "prefetch") || says("x-moz", "prefetch") || says("precognition", "true")
+    says("sec-purpose", "prefetch")
+        || says("purpose", "prefetch")
+        || says("x-moz", "prefetch")
+        || says("precognition", "true")
 }
