@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use session_schema::{ErrorKind, Session};
@@ -330,14 +331,23 @@ async fn an_early_save_is_durable_at_once_and_later_changes_are_saved_too(site: 
 async fn two_layers_on_one_request_share_one_session(site: Site) {
     // ID-33, D28
     let (outer, inner) = (site.layer(), site.layer());
-    let app = App::around("session", |router| router.layer(inner).layer(outer));
+    let between = async |request: Request, next: Next| {
+        Session::of(&request).unwrap().increment("between", 1).unwrap();
+        next.run(request).await
+    };
+    let app = App::around("session", |router| {
+        router.layer(inner).layer(from_fn(between)).layer(outer)
+    });
     let log = Log::capture();
     let browser = app.browser();
     for _ in 0..2 {
         let visit = browser.visit(|session| session.increment("n", 1).unwrap()).await;
         assert!(visit.cookies().len() <= 1);
     }
-    assert_eq!(site.payload(&browser.id()).await["n"], 2);
+    assert_eq!(
+        Value::Object(site.payload(&browser.id()).await),
+        json!({"n": 2, "between": 2})
+    );
     assert!(
         log.at(Level::WARN)
             .iter()
@@ -369,13 +379,11 @@ async fn a_session_can_be_made_by_hand_and_put_on_a_request(site: Site) {
 async fn what_an_outer_middleware_changes_is_merged_with_what_is_loaded(site: Site) {
     // LIFE-41
     let layer = site.layer();
-    let count = async |request: Request, next: axum::middleware::Next| {
+    let count = async |request: Request, next: Next| {
         Session::of(&request).unwrap().increment("requests", 1).unwrap();
         next.run(request).await
     };
-    let app = App::around("session", |router| {
-        router.layer(axum::middleware::from_fn(count)).layer(layer)
-    });
+    let app = App::around("session", |router| router.layer(from_fn(count)).layer(layer));
     let browser = app.browser();
     browser.visit(|session| session.put("user", 7).unwrap()).await.value();
     browser
