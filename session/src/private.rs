@@ -15,16 +15,13 @@ pub use crate::schema::{Accessors, Field, Fill, Source, StoreAs, assert_disjoint
 use crate::schema::Key;
 use crate::session::Session;
 
-/// What a failed write is in `serde_json`; what `with` modules return.
-pub type Json<T> = serde_json::Result<T>;
-
 /// The accessors of what failed to compile as a schema.
 #[derive(Debug)]
 pub enum NoAccessors {}
 
 impl Accessors for NoAccessors {
     fn new(_: Session) -> Self {
-        not_compiled()
+        not_compiled::nothing()
     }
 
     fn session(&self) -> &Session {
@@ -33,8 +30,18 @@ impl Accessors for NoAccessors {
 }
 
 /// Stands in the code beside a compile error, which keeps it from being run.
-pub fn not_compiled<T>() -> T {
-    unreachable!("the derive has reported an error")
+pub mod not_compiled {
+    pub fn nothing<T>() -> T {
+        unreachable!("the derive has reported an error")
+    }
+
+    pub fn serialize<T, S: serde::Serializer>(_: &T, _: S) -> Result<S::Ok, S::Error> {
+        nothing()
+    }
+
+    pub fn deserialize<'de, T, D: serde::Deserializer<'de>>(_: D) -> Result<T, D::Error> {
+        nothing()
+    }
 }
 
 pub fn get<S, V, K>(session: &Session, key: Key<S, V, K>) -> Result<V> {

@@ -110,6 +110,7 @@ impl<V> Field<V> {
         self
     }
 
+    #[inline(never)]
     pub(crate) fn encode(&self, value: &V) -> Result<String> {
         codec::encode_with::<V>(self.entry.name, |writer| (self.codec.write)(value, writer))
     }
@@ -119,6 +120,7 @@ impl<V> Field<V> {
     }
 
     /// The value that a text stands for. Null is what the type makes of it (`None`), or else absent.
+    #[inline(never)]
     fn find(&self, text: Option<&str>) -> Result<(V, Found)> {
         let Some(text) = text else {
             return Ok(((self.default)(), Found::Nothing));
@@ -320,7 +322,12 @@ impl<'a> Source<'a> {
     ///
     /// [`ErrorKind::WrongType`] when something else is stored.
     pub fn field<S, V, K>(self, key: Key<S, V, K>) -> Result<V> {
-        let field = key.field;
+        self.value(&key.field)
+    }
+
+    // One copy for each type of value is enough, however many schemas there are.
+    #[inline(never)]
+    fn value<V>(self, field: &Field<V>) -> Result<V> {
         match self.0 {
             From::Session(session) => field.entry.look(session, |text| field.decode(text)),
             From::Payload(payload) => field.decode(field.entry.look_in(payload)),
@@ -340,9 +347,14 @@ impl Fill {
     ///
     /// [`ErrorKind::Encode`] when JSON cannot hold the value.
     pub fn field<S, V, K>(&mut self, key: Key<S, V, K>, value: &V) -> Result<()> {
-        let text = key.field.encode(value)?;
-        key.field.entry.owner_in(Some(&text))?;
-        self.0.push((key.field.entry, text));
+        self.value(&key.field, value)
+    }
+
+    #[inline(never)]
+    fn value<V>(&mut self, field: &Field<V>, value: &V) -> Result<()> {
+        let text = field.encode(value)?;
+        field.entry.owner_in(Some(&text))?;
+        self.0.push((field.entry, text));
         Ok(())
     }
 
