@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use http::StatusCode;
+
 /// The source of an [`Error`] or a [`DriverError`].
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -14,8 +16,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The error is opaque: ask [`kind`](Error::kind) what to do about it. Its texts name keys and Rust
 /// types, never ids or stored values.
 ///
-/// With the feature `axum` it is a response: 503 when the store is out of reach or too busy with this very
-/// session, 500 otherwise, with an empty body. What happened is in the log.
+/// With the feature `axum` it is a response: 503 when the store is out of reach or too busy with this very session, 423 when
+/// another request has it for itself, 500 otherwise, with an empty body. What happened is in the log.
 pub struct Error {
     kind: ErrorKind,
     message: Box<str>,
@@ -44,6 +46,8 @@ pub enum ErrorKind {
     Committed,
     /// The session has grown larger than the layer allows.
     TooLarge,
+    /// Another request has been using the session exclusively for longer than this one may wait.
+    Busy,
 }
 
 impl Error {
@@ -65,6 +69,15 @@ impl Error {
         self.kind
     }
 
+    /// The status of the response that the error becomes.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self.kind {
+            ErrorKind::Unavailable | ErrorKind::Conflict => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Busy => StatusCode::LOCKED,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
     pub(crate) fn reserved_key(key: &str) -> Self {
         Self::new(
             ErrorKind::ReservedKey,
@@ -72,10 +85,19 @@ impl Error {
         )
     }
 
+    pub(crate) fn no_more_cookie() -> Self {
+        Self::new(
+            ErrorKind::Committed,
+            "the response has been sent, so the browser cannot be told a new session id: create or `regenerate` a session before \
+             the handler returns",
+        )
+    }
+
     pub(crate) fn committed() -> Self {
         Self::new(
             ErrorKind::Committed,
-            "the session was changed after its response had been sent: make the change before the handler returns",
+            "the session was changed after its response had been sent: make the change before the handler returns, or, in a task \
+             that goes on, after `reload`, and `save` it there",
         )
     }
 }

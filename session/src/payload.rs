@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use serde::de::{Deserializer as _, MapAccess, Visitor};
@@ -21,14 +22,18 @@ pub(crate) mod key {
     pub(crate) const FLASH_NEW: &str = "_flash.new";
     /// What the next request may read for the last time.
     pub(crate) const FLASH_OLD: &str = "_flash.old";
-    /// When each of the old entries was flashed, as a random stamp: tells a message from a later one of the same text.
+    /// A random stamp for each of the old entries: tells a message from a later one of the same text.
     pub(crate) const FLASH_AT: &str = "_flash.at";
+    /// What stays until a request has read it, with its stamp.
+    pub(crate) const FLASH_UNREAD: &str = "_flash.unread";
     /// Milliseconds since 1970 at which the session began; only where it has an absolute lifetime.
     pub(crate) const CREATED: &str = "_created";
     /// The session's own idle lifetime in milliseconds; only where it has one.
     pub(crate) const LIFETIME: &str = "_lifetime";
     /// In the record of an id that was given up: the store key of the session that took its place.
     pub(crate) const MOVED: &str = "_moved";
+    /// Beside it: milliseconds since 1970 until which requests in flight may still follow it.
+    pub(crate) const UNTIL: &str = "_until";
 }
 
 /// Whether a key belongs to the library.
@@ -66,6 +71,24 @@ enum KeyText {
     Plain(u32, u32),
     /// The key is written with escapes; this is what it means.
     Escaped(Box<str>),
+}
+
+/// The JSON text of one value, where it stands: in a payload, or beside it. Holding one holds no lock.
+#[derive(Clone)]
+pub(crate) enum Text {
+    Part(Payload, (u32, u32)),
+    Whole(Arc<str>),
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Part(payload, place) => payload.slice(*place),
+            Self::Whole(text) => text,
+        }
+    }
 }
 
 /// The text is not a JSON object, or nested too deeply.
@@ -114,6 +137,13 @@ impl Payload {
         self.find(entries, key)
     }
 
+    /// The JSON text of a value, sharing the payload instead of borrowing from it.
+    pub(crate) fn text_at(&self, key: &str) -> Option<Text> {
+        let entries = &self.index()?.entries;
+        let at = self.position(entries, key)?;
+        Some(Text::Part(self.clone(), entries[at].value))
+    }
+
     /// The JSON text of a bookkeeping value: costs next to nothing where there are none.
     pub(crate) fn reserved(&self, key: &str) -> Option<&str> {
         let index = self.index()?;
@@ -125,10 +155,14 @@ impl Payload {
     }
 
     fn find(&self, entries: &[Entry], key: &str) -> Option<&str> {
-        let at = entries
-            .binary_search_by(|entry| entry.key(&self.0.text).cmp(key.as_bytes()))
-            .ok()?;
+        let at = self.position(entries, key)?;
         Some(self.slice(entries[at].value))
+    }
+
+    fn position(&self, entries: &[Entry], key: &str) -> Option<usize> {
+        entries
+            .binary_search_by(|entry| entry.key(&self.0.text).cmp(key.as_bytes()))
+            .ok()
     }
 
     /// Key and JSON text of every entry, in the order of the keys.
@@ -140,26 +174,30 @@ impl Payload {
     }
 
     /// A copy with some entries set (`Some`) or removed (`None`). `edits` is sorted by key, each key once.
-    pub(crate) fn edit(&self, edits: &[(&str, Option<&str>)]) -> Self {
+    pub(crate) fn edit<T: AsRef<str>>(&self, edits: &[(T, Option<T>)]) -> Self {
         let old: &[Entry] = self.index().map_or(&[], |index| &index.entries);
+        let length = |text: &T| text.as_ref().len();
         let grown: usize = edits
             .iter()
-            .map(|(key, value)| key.len() + value.map_or(0, str::len) + 6)
+            .map(|(key, value)| length(key) + value.as_ref().map_or(0, length) + 6)
             .sum();
         let mut writer = Writer::new(self.0.text.len() + grown, old.len() + edits.len());
-        let mut edits = edits.iter().peekable();
+        let mut edits = edits
+            .iter()
+            .map(|(key, value)| (key.as_ref(), value.as_ref().map(T::as_ref)))
+            .peekable();
         for entry in old {
             let key = entry.key(&self.0.text);
             while let Some((new, value)) = edits.next_if(|(new, _)| new.as_bytes() < key) {
-                writer.entry(new, *value);
+                writer.entry(new, value);
             }
             match edits.next_if(|(new, _)| new.as_bytes() == key) {
-                Some((new, value)) => writer.entry(new, *value),
+                Some((new, value)) => writer.entry(new, value),
                 None => writer.copy(self, entry),
             }
         }
         for (new, value) in edits {
-            writer.entry(new, *value);
+            writer.entry(new, value);
         }
         writer.finish()
     }
@@ -246,10 +284,10 @@ fn place(whole: &str, part: &str) -> (u32, u32) {
     (start as u32, (start + part.len()) as u32)
 }
 
-/// How deeply arrays and objects are nested in a JSON text.
+/// How deeply arrays and objects are nested in a JSON text; 0 for one that is too short to reach [`MAX_DEPTH`].
 pub(crate) fn depth(json: &str) -> usize {
-    if json.len() <= 2 * MAX_DEPTH {
-        return 0; // too short to be too deep
+    if json.len() < 2 * MAX_DEPTH {
+        return 0;
     }
     let (mut depth, mut deepest, mut in_string) = (0_usize, 0, false);
     let mut bytes = json.bytes();

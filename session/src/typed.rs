@@ -333,5 +333,5 @@ pub(crate) fn decode<S: SessionSchema>(payload: &Payload) -> Result<S> {
     S::read(Source::payload(payload))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "testing"))]
 mod tests;

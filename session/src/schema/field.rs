@@ -190,11 +190,16 @@ impl<V: 'static> Field<V> {
         self.entry.settle(session)?;
         let field = *self;
         let change = move |text: Option<&str>| {
-            let mut value = field.decode(text)?;
+            let (mut value, found) = field.find(text)?;
+            let default = match found {
+                Found::Nothing | Found::Null => Some(field.encode(&value)?),
+                Found::Value | Found::Other => None,
+            };
             change(&mut value)?;
             let text = field.encode(&value)?;
             field.entry.owner_in(Some(&text))?;
-            Ok(text)
+            // A default that nobody changed is not worth a record.
+            Ok((default.as_ref() != Some(&text)).then_some(text))
         };
         session.update_text(self.entry.name, Arc::new(change))?;
         self.entry.sync_owner(session)

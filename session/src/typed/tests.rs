@@ -7,10 +7,7 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::{Key, KeyKind, SessionSchema};
 
-/// A session by hand that is not started.
-fn session() -> Session {
-    Session::new_for_tests()
-}
+use crate::testing::session;
 
 fn typed<S: SessionSchema>() -> TypedSession<S> {
     session().into()

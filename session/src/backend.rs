@@ -1,0 +1,186 @@
+//! What all sessions of a layer share, and how one is found in the store.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::cookie::CookieWriter;
+use crate::draft::Draft;
+use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::{from_millis, to_millis};
+use crate::id::{SessionId, StoreKey};
+use crate::payload::{Payload, key};
+use crate::record::Record;
+use crate::store::{Limited, Store};
+
+/// How many ids of one request are looked up.
+const CANDIDATES: usize = 8;
+
+/// Store, settings and clock of the sessions of a layer.
+pub(crate) struct Backend {
+    pub(crate) store: Arc<Store>,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cookie: CookieWriter,
+}
+
+/// A session in the store: its id, under which key it is, and what the request has seen of it.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    pub(crate) id: SessionId,
+    pub(crate) key: StoreKey,
+    pub(crate) record: Record,
+    /// The request came with an id that was given up while it ran: `key` is the place of the session that took over, and
+    /// its id is not ours to know.
+    pub(crate) joined: bool,
+}
+
+/// What the ids of a request lead to.
+pub(crate) enum Found {
+    Session(Stored),
+    /// Only to a session that goes by another id meanwhile.
+    Moved,
+    Nothing,
+}
+
+impl Backend {
+    pub(crate) fn limited(&self) -> Limited<'_> {
+        Limited {
+            store: &self.store,
+            limit: self.settings.store_timeout,
+        }
+    }
+
+    pub(crate) async fn open(&self) -> Result<()> {
+        self.limited().open().await?;
+        if let Some(interval) = self.settings.gc_interval {
+            self.store.sweep_every(interval);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn key_of(&self, id: &SessionId) -> StoreKey {
+        match self.settings.raw_ids {
+            true => StoreKey::raw(id),
+            false => StoreKey::from(id),
+        }
+    }
+
+    /// The first of the ids that leads to a live session.
+    pub(crate) async fn find(&self, ids: impl Iterator<Item = SessionId>, now: SystemTime) -> Result<Found> {
+        let mut found = Found::Nothing;
+        for (at, id) in ids.take(CANDIDATES).enumerate() {
+            if at == 0 {
+                self.open().await?;
+            }
+            let key = self.key_of(&id);
+            match self.limited().read(&key).await? {
+                None => {
+                    tracing::debug!(target: "session_schema", "the session id of the request is not known, or expired")
+                }
+                Some(record) => match self.judge(&record, now) {
+                    Verdict::Live => {
+                        let joined = false;
+                        return Ok(Found::Session(Stored {
+                            id,
+                            key,
+                            record,
+                            joined,
+                        }));
+                    }
+                    Verdict::Moved => found = Found::Moved,
+                    Verdict::Dead => {}
+                },
+            }
+        }
+        Ok(found)
+    }
+
+    fn judge(&self, record: &Record, now: SystemTime) -> Verdict {
+        if record.is_expired(now) {
+            return Verdict::Dead;
+        }
+        let payload = record.parsed();
+        if payload.check().is_err() || payload.text().len() > self.settings.max_bytes {
+            tracing::warn!(
+                target: "session_schema",
+                bytes = payload.text().len(),
+                "a stored session cannot be read; the visitor gets an empty one, the record is left alone"
+            );
+            return Verdict::Dead;
+        }
+        match Mark::in_payload(payload) {
+            Some(mark) if mark.until > now => Verdict::Moved,
+            Some(_) => Verdict::Dead,
+            None if self.settings.is_past_deadline(payload, now) => Verdict::Dead,
+            None => Verdict::Live,
+        }
+    }
+
+    /// The record that a draft becomes. Where there is one already, its expiry stays unless it is worth moving.
+    pub(crate) fn record_of(&self, draft: &mut Draft, old: Option<&Record>, now: SystemTime) -> Result<Record> {
+        self.settings.note_beginning(draft, now);
+        draft.seal();
+        let payload = draft.finish();
+        if payload.text().len() > self.settings.max_bytes {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "the session would have {} bytes, more than the {} that are allowed: keep large data elsewhere and its key in the session",
+                    payload.text().len(),
+                    self.settings.max_bytes
+                ),
+            ));
+        }
+        let expires_at = match old {
+            Some(old) => self.settings.moved_expiry(old, draft, now).unwrap_or(old.expires_at()),
+            None => self.settings.expiry(draft, now),
+        };
+        Ok(Record::of(payload, expires_at).with_owner(draft.owner.clone()))
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+enum Verdict {
+    Live,
+    Moved,
+    Dead,
+}
+
+/// What stands in the place of a session that goes by a new id: where it is, as a store key, and how long requests that
+/// came under the old id may still follow. The moment is written down, so that a touch does not prolong it.
+pub(crate) struct Mark {
+    pub(crate) to: StoreKey,
+    pub(crate) until: SystemTime,
+}
+
+impl Mark {
+    pub(crate) fn in_payload(payload: &Payload) -> Option<Self> {
+        let to: &str = serde_json::from_str(payload.reserved(key::MOVED)?).ok()?;
+        let until = from_millis(payload.reserved(key::UNTIL)?)?;
+        Some(Self {
+            to: to.parse().ok()?,
+            until,
+        })
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        let text = format!(
+            r#"{{"{}":"{}","{}":{}}}"#,
+            key::MOVED,
+            self.to.as_str(),
+            key::UNTIL,
+            to_millis(self.until)
+        );
+        Record::new(text.into_bytes(), self.until)
+    }
+}

@@ -1,0 +1,194 @@
+//! One-request data: which keys are flash, and since when.
+//!
+//! Goravel and Laravel keep two lists, what was flashed in this request and what in the one before, and age them at each
+//! save. Between requests the first is always empty, so a record knows one list: [`key::FLASH_OLD`], what the next request
+//! reads for the last time. A random stamp beside each name tells a message from a later one under the same key, so that a
+//! slow request does not age away what another has flashed meanwhile.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::payload::{Payload, key};
+
+/// Tells one flash of a key from another. 32 bits pass unharmed through a Go program's `float64`.
+pub(crate) type Stamp = u32;
+
+pub(crate) fn new_stamp() -> Stamp {
+    fastrand::u32(1..)
+}
+
+/// The flash keys of a session.
+#[derive(Clone, Default)]
+pub(crate) struct Flash {
+    entries: Vec<Entry>,
+    /// The stored lists do not say what `entries` says.
+    changed: bool,
+}
+
+#[derive(Clone)]
+struct Entry {
+    key: Arc<str>,
+    stamp: Stamp,
+    until_read: bool,
+}
+
+/// The texts of the four stored lists, `None` where there is nothing to store.
+pub(crate) type Lists = [(&'static str, Option<String>); 4];
+
+impl Flash {
+    pub(crate) fn read(payload: &Payload) -> Self {
+        let old = names(payload, key::FLASH_OLD);
+        let new = names(payload, key::FLASH_NEW);
+        let unread = stamps(payload, key::FLASH_UNREAD);
+        if old.is_empty() && new.is_empty() && unread.is_empty() {
+            return Self::default();
+        }
+        let at = stamps(payload, key::FLASH_AT);
+        let mut flash = Self::default();
+        for key in old {
+            let stamp = at.get(&key).copied().unwrap_or_default();
+            flash.set(key.into(), stamp, false);
+        }
+        for (key, stamp) in unread {
+            flash.set(key.into(), stamp, true);
+        }
+        flash.changed = false;
+        // What another program left as new has not been seen by a request: it becomes old with the next save.
+        for key in new {
+            flash.set(key.into(), new_stamp(), false);
+        }
+        flash
+    }
+
+    /// The keys whose values the request that loads them is the last to see.
+    pub(crate) fn passing(&self, payload: &Payload) -> Vec<(Arc<str>, Stamp)> {
+        let new = match self.changed {
+            true => names(payload, key::FLASH_NEW),
+            false => Vec::new(),
+        };
+        self.entries
+            .iter()
+            .filter(|entry| !entry.until_read && !new.iter().any(|key| **key == *entry.key))
+            .map(|entry| (entry.key.clone(), entry.stamp))
+            .collect()
+    }
+
+    pub(crate) fn keys(&self) -> Vec<Arc<str>> {
+        self.entries.iter().map(|entry| entry.key.clone()).collect()
+    }
+
+    pub(crate) fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// The stamp of a flash key, and whether it stays until read.
+    pub(crate) fn find(&self, key: &str) -> Option<(Stamp, bool)> {
+        let entry = self.entries.iter().find(|entry| *entry.key == *key)?;
+        Some((entry.stamp, entry.until_read))
+    }
+
+    pub(crate) fn set(&mut self, key: Arc<str>, stamp: Stamp, until_read: bool) {
+        self.remove(&key);
+        self.entries.push(Entry { key, stamp, until_read });
+        self.changed = true;
+    }
+
+    pub(crate) fn remove(&mut self, key: &str) -> bool {
+        let before = self.entries.len();
+        self.entries.retain(|entry| *entry.key != *key);
+        let removed = self.entries.len() < before;
+        self.changed |= removed;
+        removed
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.changed |= !self.entries.is_empty();
+        self.entries.clear();
+    }
+
+    /// What to store. Where Goravel's lists were stored before, they stay, empty if need be.
+    pub(crate) fn lists(&self, payload: &Payload) -> Lists {
+        let old: Vec<&str> = self.of_kind(false).map(|entry| &*entry.key).collect();
+        let listed =
+            !old.is_empty() || payload.reserved(key::FLASH_OLD).is_some() || payload.reserved(key::FLASH_NEW).is_some();
+        let stamps = |until_read| -> Option<String> {
+            let stamps: BTreeMap<&str, Stamp> = self
+                .of_kind(until_read)
+                .map(|entry| (&*entry.key, entry.stamp))
+                .collect();
+            (!stamps.is_empty()).then(|| text(&stamps))
+        };
+        [
+            (key::FLASH_AT, stamps(false)),
+            (key::FLASH_NEW, listed.then(|| "[]".to_owned())),
+            (key::FLASH_OLD, listed.then(|| text(&old))),
+            (key::FLASH_UNREAD, stamps(true)),
+        ]
+    }
+
+    fn of_kind(&self, until_read: bool) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.until_read == until_read)
+    }
+}
+
+fn text(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("names and numbers are written to memory")
+}
+
+/// A stored list of keys. One that is no list of strings, which no program writes, lists nothing.
+fn names(payload: &Payload, key: &str) -> Vec<String> {
+    let stored = payload.reserved(key).filter(|text| *text != "[]");
+    stored
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
+}
+
+fn stamps(payload: &Payload, key: &str) -> BTreeMap<String, Stamp> {
+    let stored = payload.reserved(key);
+    stored
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> (Payload, Flash) {
+        let payload = Payload::new(text.into());
+        let flash = Flash::read(&payload);
+        (payload, flash)
+    }
+
+    #[test]
+    fn what_goravel_lists_as_old_passes_and_what_it_lists_as_new_stays_once_more() {
+        let (payload, flash) = of(r#"{"_flash.new":["b"],"_flash.old":["a"],"a":1,"b":2}"#);
+        let passing = flash.passing(&payload);
+        assert_eq!(passing.iter().map(|(key, _)| &**key).collect::<Vec<_>>(), ["a"]);
+        assert!(flash.is_changed(), "the next save has to make the new ones old");
+        assert_eq!(flash.lists(&payload)[1].1.as_deref(), Some("[]"));
+    }
+
+    #[test]
+    fn lists_survive_being_stored() {
+        let mut flash = Flash::default();
+        flash.set("a\"".into(), 7, false);
+        flash.set("b".into(), 9, true);
+        let lists = flash.lists(&Payload::empty());
+        let edits: Vec<_> = lists
+            .iter()
+            .map(|(key, text)| ((*key).to_owned(), text.clone()))
+            .collect();
+        let stored = Payload::empty().edit(&edits);
+        let read = Flash::read(&stored);
+        assert_eq!((read.find("a\""), read.find("b")), (Some((7, false)), Some((9, true))));
+        assert_eq!(read.passing(&stored), [("a\"".into(), 7)]);
+        assert!(!read.is_changed());
+    }
+
+    #[test]
+    fn lists_of_another_shape_list_nothing() {
+        let (payload, flash) = of(r#"{"_flash.new":{},"_flash.old":[1],"_flash.at":[],"_flash.unread":7}"#);
+        assert!(flash.passing(&payload).is_empty() && flash.keys().is_empty());
+    }
+}

@@ -1,0 +1,343 @@
+//! Drivers by name, sessions by hand, and what concerns more than one session.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use tokio::sync::OnceCell;
+
+use crate::backend::Backend;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, Settings};
+use crate::cookie::CookieWriter;
+use crate::driver::{Driver, OwnerIndex};
+use crate::error::{ConfigError, DriverError, Error, ErrorKind, Result};
+use crate::id::{SessionId, StoreKey};
+use crate::middleware::SessionLayer;
+use crate::record::Record;
+use crate::schema::SessionSchema;
+use crate::session::Session;
+use crate::store::Store;
+use crate::typed;
+
+/// The sessions of an application as its [`Config`] describes them.
+///
+/// * The driver is chosen by name: `file`, `memory`, or one [registered](SessionManager::extend) by the application. It is made and opened
+///   on first use, once.
+/// * [`layer`](SessionManager::layer) gives every request its session; [`build_session`](SessionManager::build_session) makes one by hand, for what is no HTTP.
+/// * [`sessions_of`](SessionManager::sessions_of) and [`destroy_sessions_of`](SessionManager::destroy_sessions_of) are "where am I signed in" and
+///   "sign me out everywhere else".
+///
+/// ```
+/// use session_schema::{Config, MemoryDriver, SessionManager};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let mut config = Config::default();
+/// config.driver = "scratch".into();
+/// let manager = SessionManager::new(config)?;
+/// manager.extend("scratch", async || Ok(MemoryDriver::new()));
+///
+/// let driver = manager.driver(None).await?;
+/// let session = manager.build_session(driver.clone(), None);
+/// session.start().await?;
+/// session.put("greeting", "hello")?;
+/// session.save().await?;
+///
+/// let again = manager.build_session(driver, Some(session.id().as_str()));
+/// again.start().await?;
+/// assert_eq!(again.get::<String>("greeting")?.as_deref(), Some("hello"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+pub struct SessionManager {
+    config: Config,
+    settings: Settings,
+    cookie: CookieWriter,
+    clock: Arc<dyn Clock>,
+    drivers: Mutex<BTreeMap<String, Arc<Named>>>,
+}
+
+/// A driver by its name.
+struct Named {
+    make: Factory,
+    store: OnceCell<Arc<Store>>,
+}
+
+type Made = Pin<Box<dyn Future<Output = Result<Arc<dyn Driver>, DriverError>> + Send>>;
+type Factory = Box<dyn Fn() -> Made + Send + Sync>;
+
+/// Names of drivers that this crate has or is to have, and the feature they come with.
+const KNOWN: [&str; 6] = ["file", "memory", "sqlite", "postgres", "mysql", "redis"];
+
+impl SessionManager {
+    /// The sessions that `config` describes.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting that is wrong. An unknown driver is an error only when it is asked for: it may yet be registered.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        let settings = config.settings()?;
+        let cookie = settings.check()?;
+        let manager = Self {
+            config,
+            settings,
+            cookie,
+            clock: Arc::new(SystemClock),
+            drivers: Mutex::default(),
+        };
+        manager.register_own();
+        Ok(manager)
+    }
+
+    /// The sessions that the environment describes: see [`Config::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// Names the variable or the setting that is wrong.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::new(Config::from_env()?)
+    }
+
+    /// The clock by which sessions expire; the system's unless said otherwise. Drivers that are registered have their own.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self.register_own();
+        self
+    }
+
+    fn register_own(&self) {
+        #[cfg(feature = "file")]
+        {
+            let (files, clock) = (self.config.files.clone(), self.clock.clone());
+            self.extend("file", move || {
+                let clock = clock.clone();
+                let driver = crate::FileDriver::new(files.clone()).with_clock(move || clock.now());
+                std::future::ready(Ok(driver))
+            });
+        }
+        #[cfg(feature = "memory")]
+        {
+            let clock = self.clock.clone();
+            self.extend("memory", move || {
+                let clock = clock.clone();
+                let driver = crate::MemoryDriver::new().with_clock(move || clock.now());
+                std::future::ready(Ok(driver))
+            });
+        }
+    }
+
+    /// Registers a driver under a name, for `Config::driver` and [`driver`](SessionManager::driver). The factory runs once, when the driver is first asked
+    /// for; if it fails, again the next time. A name that is taken, even by a driver of this crate, has the new meaning from now on.
+    pub fn extend<F, Fut, D>(&self, name: impl Into<String>, factory: F)
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<D, DriverError>> + Send + 'static,
+        D: Driver,
+    {
+        let make: Factory = Box::new(move || {
+            let made = factory();
+            Box::pin(async move { made.await.map(|driver| Arc::new(driver) as Arc<dyn Driver>) })
+        });
+        let named = Named {
+            make,
+            store: OnceCell::new(),
+        };
+        self.drivers().insert(name.into(), Arc::new(named));
+    }
+
+    /// The driver of that name, or the configured one; made and opened, once.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of that name, or it cannot be made or opened.
+    pub async fn driver(&self, name: Option<&str>) -> Result<Arc<dyn Driver>, ConfigError> {
+        Ok(self.store(name).await?.driver().clone())
+    }
+
+    async fn store(&self, name: Option<&str>) -> Result<Arc<Store>, ConfigError> {
+        let name = name.unwrap_or(&self.config.driver);
+        let named = self.drivers().get(name).cloned();
+        let named = named.ok_or_else(|| self.unknown(name))?;
+        let made = named.store.get_or_try_init(async || {
+            let store = Store::new((named.make)().await?);
+            store.open().await?;
+            Ok(Arc::new(store))
+        });
+        made.await.cloned().map_err(|error: DriverError| {
+            ConfigError::new(format!("the session driver `{name}` could not be opened")).with_source(error)
+        })
+    }
+
+    fn unknown(&self, name: &str) -> ConfigError {
+        let registered: Vec<_> = self.drivers().keys().map(|name| format!("`{name}`")).collect();
+        let hint = match KNOWN.contains(&name) {
+            true => {
+                format!("enable the feature `{name}` of session-schema, or register it with `SessionManager::extend`")
+            }
+            false => "register it with `SessionManager::extend`".to_owned(),
+        };
+        let known = registered.join(", ");
+        ConfigError::new(format!(
+            "`driver` is `{name}`, which is not known: write one of {known}, or {hint}"
+        ))
+    }
+
+    fn drivers(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Named>>> {
+        self.drivers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session by hand: [start](Session::start) it, use it, [save](Session::save) it. It is the stored session `id`, if there is one; an id that is
+    /// not well-formed, or that no live session has, gives a new session with an id of its own.
+    pub fn build_session(&self, driver: Arc<dyn Driver>, id: Option<&str>) -> Session {
+        let drivers = self.drivers();
+        let own = drivers.values().filter_map(|named| named.store.get());
+        let own = own.cloned().find(|store| Arc::ptr_eq(store.driver(), &driver));
+        drop(drivers);
+        let store = own.unwrap_or_else(|| Arc::new(Store::new(driver)));
+        Session::by_hand(Arc::new(self.backend(store)), id.and_then(|id| id.parse().ok()))
+    }
+
+    /// What sessions by hand share. They do not collect garbage on their own.
+    fn backend(&self, store: Arc<Store>) -> Backend {
+        let settings = Settings {
+            gc_interval: None,
+            ..self.settings.clone()
+        };
+        Backend {
+            store,
+            settings,
+            clock: self.clock.clone(),
+            cookie: self.cookie.clone(),
+        }
+    }
+
+    /// The layer over the configured driver. Its expired sessions are removed every `gc_interval` from now on, until the layer, and whatever
+    /// it was applied to, is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`driver`](SessionManager::driver).
+    pub async fn layer(&self) -> Result<SessionLayer, ConfigError> {
+        let store = self.store(None).await?;
+        if let Some(interval) = self.settings.gc_interval {
+            store.sweep_every(interval);
+        }
+        Ok(SessionLayer::over(store, self.settings.clone(), self.clock.clone()))
+    }
+
+    /// Removes the expired sessions of the configured driver, and says how many there were.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] or [`ErrorKind::Driver`] when the store fails or cannot be opened.
+    pub async fn gc(&self) -> Result<u64> {
+        let store = self.opened().await?;
+        Ok(store.driver().gc().await?)
+    }
+
+    /// The live sessions of an owner (see [`Session::set_owner`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`gc`](SessionManager::gc), and [`ErrorKind::Driver`] when the driver keeps no index of owners.
+    pub async fn sessions_of(&self, owner: &str) -> Result<Vec<StoredSession>> {
+        let store = self.opened().await?;
+        let found = owners(&store)?.sessions_of(owner).await?;
+        let now = self.clock.now();
+        let live = found.into_iter().filter(|(_, record)| !record.is_expired(now));
+        Ok(live.map(|(key, record)| StoredSession { key, record }).collect())
+    }
+
+    /// Destroys the sessions of an owner, all but `except`, and says how many. A request that is using one of them at this moment
+    /// does not bring it back.
+    ///
+    /// # Errors
+    ///
+    /// As [`sessions_of`](SessionManager::sessions_of).
+    pub async fn destroy_sessions_of(&self, owner: &str, except: Option<&SessionId>) -> Result<u64> {
+        let store = self.opened().await?;
+        let backend = self.backend(store.clone());
+        let except = except.map(|id| backend.key_of(id));
+        Ok(owners(&store)?.destroy_sessions_of(owner, except.as_ref()).await?)
+    }
+
+    /// The configured driver's store, for methods that speak of sessions and not of settings.
+    async fn opened(&self) -> Result<Arc<Store>> {
+        self.store(None).await.map_err(|error| {
+            let unavailable = std::error::Error::source(&error)
+                .and_then(|source| source.downcast_ref::<DriverError>())
+                .is_some_and(DriverError::is_unavailable);
+            let kind = match unavailable {
+                true => ErrorKind::Unavailable,
+                false => ErrorKind::Driver,
+            };
+            Error::new(kind, "the session driver could not be opened").with_source(error)
+        })
+    }
+}
+
+fn owners(store: &Store) -> Result<&dyn OwnerIndex> {
+    store.driver().owners().ok_or_else(|| {
+        Error::new(
+            ErrorKind::Driver,
+            "the session driver keeps no index of owners (`Driver::owners` is `None`)",
+        )
+    })
+}
+
+impl fmt::Debug for SessionManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionManager")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A session in the store, seen from outside.
+#[derive(Clone)]
+pub struct StoredSession {
+    key: StoreKey,
+    record: Record,
+}
+
+impl StoredSession {
+    /// Where the store keeps it. Nobody can come back to the id from that.
+    pub fn key(&self) -> &StoreKey {
+        &self.key
+    }
+
+    /// Its content, as JSON.
+    pub fn payload(&self) -> &[u8] {
+        self.record.payload()
+    }
+
+    /// The moment from which it is expired.
+    pub fn expires_at(&self) -> SystemTime {
+        self.record.expires_at()
+    }
+
+    /// Its content, as the schema `S` sees it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Decode`] when the content cannot be read, [`ErrorKind::WrongType`] when a field holds something else.
+    pub fn decode<S: SessionSchema>(&self) -> Result<S> {
+        let payload = self.record.parsed();
+        payload
+            .check()
+            .map_err(|_| Error::new(ErrorKind::Decode, "the stored session is not a JSON object"))?;
+        typed::decode(payload)
+    }
+}
+
+impl fmt::Debug for StoredSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredSession")
+            .field("record", &self.record)
+            .finish_non_exhaustive()
+    }
+}

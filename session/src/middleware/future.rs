@@ -1,0 +1,137 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
+use http::{HeaderMap, HeaderValue, Response};
+use pin_project_lite::pin_project;
+
+use crate::config::SaveErrors;
+use crate::error::Error;
+use crate::run::RunToEnd;
+use crate::session::{Closing, Committed, Session};
+use crate::state::CookieChange;
+
+pin_project! {
+    /// The response of a [`SessionService`](crate::SessionService), once its session has been saved.
+    pub struct ResponseFuture<F, B> {
+        #[pin]
+        inner: F,
+        session: Option<Session>,
+        saving: Option<Saving<B>>,
+    }
+}
+
+/// A response that waits for its session to be saved.
+struct Saving<B> {
+    response: Response<B>,
+    commit: RunToEnd<Committed>,
+}
+
+impl<F, B> ResponseFuture<F, B> {
+    pub(crate) fn new(inner: F, session: Option<Session>) -> Self {
+        Self {
+            inner,
+            session,
+            saving: None,
+        }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Default,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if this.saving.is_none() {
+            let mut response = ready!(this.inner.poll(cx))?;
+            let Some(session) = this.session.as_ref() else {
+                return Poll::Ready(Ok(response));
+            };
+            match session.close() {
+                Closing::Untouched => return Poll::Ready(Ok(response)),
+                Closing::Unchanged => {
+                    vary_by_cookie(response.headers_mut());
+                    return Poll::Ready(Ok(response));
+                }
+                Closing::Changed => {
+                    let commit = RunToEnd::new(Box::pin(session.clone().commit()));
+                    *this.saving = Some(Saving { response, commit });
+                }
+            }
+        }
+        let (Some(saving), Some(session)) = (this.saving.as_mut(), this.session.as_ref()) else {
+            unreachable!("only a response with a session waits for a save");
+        };
+        let committed = ready!(Pin::new(&mut saving.commit).poll(cx));
+        let response = this.saving.take().map(|saving| saving.response);
+        Poll::Ready(Ok(finish(response.unwrap_or_default(), session, committed)))
+    }
+}
+
+/// Puts the outcome of a save on its response.
+fn finish<B: Default>(mut response: Response<B>, session: &Session, committed: Committed) -> Response<B> {
+    let backend = session.backend();
+    if let Err(error) = committed.result {
+        report(&error);
+        if backend.settings.save_errors == SaveErrors::Fail {
+            response = Response::default();
+            *response.status_mut() = error.status();
+        }
+    }
+    let cookie = match committed.cookie {
+        CookieChange::Keep => None,
+        CookieChange::Set(id, until) => {
+            let until = until.map(|until| (backend.clock.now(), until));
+            Some(backend.cookie.set(&id, until))
+        }
+        CookieChange::Remove => Some(backend.cookie.remove()),
+    };
+    let headers = response.headers_mut();
+    vary_by_cookie(headers);
+    if let Some(cookie) = cookie {
+        headers.append(SET_COOKIE, cookie);
+        headers
+            .entry(CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("private"));
+    }
+    response
+}
+
+fn report(error: &Error) {
+    tracing::error!(
+        target: "session_schema",
+        err = error as &dyn std::error::Error,
+        kind = ?error.kind(),
+        "a session could not be saved"
+    );
+}
+
+/// Adds `Cookie` to what the response varies by.
+fn vary_by_cookie(headers: &mut HeaderMap) {
+    let names = |value: &HeaderValue| {
+        let mut names = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"cookie"))
+    };
+    if headers.get_all(VARY).iter().any(names) {
+        return;
+    }
+    let merged = headers
+        .get(VARY)
+        .and_then(|value| HeaderValue::from_bytes(&[value.as_bytes(), b", Cookie"].concat()).ok());
+    match merged {
+        Some(merged) if headers.get_all(VARY).iter().count() == 1 => headers.insert(VARY, merged).map_or((), drop),
+        _ => drop(headers.append(VARY, HeaderValue::from_static("Cookie"))),
+    }
+}
+
+impl<F, B> fmt::Debug for ResponseFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

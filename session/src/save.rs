@@ -1,0 +1,319 @@
+//! How what a request changed reaches the store.
+//!
+//! Every write is a compare-and-swap. Where another request was faster, the changes are replayed on what it wrote, with a
+//! random pause that grows; where the session has gone, they are dropped; where it goes by a new id, they follow it.
+
+use std::time::{Duration, SystemTime};
+
+use crate::backend::{Backend, Mark, Stored};
+use crate::changes::{Change, Changes};
+use crate::clock::after;
+use crate::draft::Draft;
+use crate::driver::{Expected, Written};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::SessionId;
+use crate::record::Record;
+
+/// How many ids are tried for a new session. Two would be enough for the end of the world.
+const IDS: usize = 8;
+/// How often a save is tried before it is given up: each time another request has saved the same session.
+const ATTEMPTS: u32 = 128;
+/// The longest pause between two tries.
+const PAUSE: Duration = Duration::from_millis(32);
+/// How long requests that came under an id that was given up may follow to the new one.
+pub(crate) const GRACE: Duration = Duration::from_secs(30);
+/// How many ids a session may be given in a row while one request runs.
+const HOPS: usize = 16;
+
+/// What one save has to do.
+pub(crate) struct Job {
+    /// The session that the handler ended.
+    pub(crate) ended: Option<Stored>,
+    pub(crate) plan: Plan,
+    pub(crate) changes: Changes,
+    pub(crate) now: SystemTime,
+}
+
+pub(crate) enum Plan {
+    Nothing,
+    /// The session goes by another id, or is gone: what was changed has no place.
+    Drop,
+    Create {
+        id: SessionId,
+        record: Record,
+    },
+    Replace {
+        stored: Stored,
+        record: Record,
+    },
+    /// The same data under a new id.
+    Renew {
+        stored: Stored,
+        id: SessionId,
+        record: Record,
+    },
+    Touch {
+        stored: Stored,
+        until: SystemTime,
+    },
+}
+
+impl Plan {
+    /// What it is called in the log.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Drop => "drop",
+            Self::Create { .. } => "create",
+            Self::Replace { .. } => "write",
+            Self::Renew { .. } => "regenerate",
+            Self::Touch { .. } => "touch",
+        }
+    }
+}
+
+/// What has become of the session.
+pub(crate) enum Outcome {
+    AsItWas,
+    /// It is stored like this.
+    Stored(Stored),
+    /// It is gone: destroyed by another request.
+    Gone,
+}
+
+impl Backend {
+    pub(crate) async fn perform(&self, job: &Job) -> Result<Outcome> {
+        if let Some(ended) = &job.ended {
+            self.destroy(ended.clone(), job.now).await?;
+        }
+        let changes = &job.changes;
+        match &job.plan {
+            Plan::Nothing | Plan::Drop => Ok(Outcome::AsItWas),
+            Plan::Create { id, record } => self.create(*id, record).await.map(Outcome::Stored),
+            Plan::Replace { stored, record } => self.replace(stored.clone(), record.clone(), changes, job.now).await,
+            Plan::Renew { stored, id, record } => {
+                self.renew(stored.clone(), *id, record.clone(), changes, job.now).await
+            }
+            Plan::Touch { stored, until } => self.touch(stored.clone(), *until).await,
+        }
+    }
+
+    /// Stores a new session. An id that is taken, which does not happen, is not used.
+    async fn create(&self, mut id: SessionId, record: &Record) -> Result<Stored> {
+        self.open().await?;
+        for _ in 0..IDS {
+            let key = self.key_of(&id);
+            if let Written::Done(version) = self.limited().write(&key, record, Expected::Absent).await? {
+                let record = record.clone().with_version(version);
+                return Ok(Stored {
+                    id,
+                    key,
+                    record,
+                    joined: false,
+                });
+            }
+            id = SessionId::generate()?;
+        }
+        Err(Error::new(
+            ErrorKind::Driver,
+            format!("the session store has a record under each of {IDS} new random ids, which cannot be"),
+        ))
+    }
+
+    /// Replaces a record, or what another request has made of it meanwhile.
+    async fn replace(
+        &self,
+        mut stored: Stored,
+        mut record: Record,
+        changes: &Changes,
+        now: SystemTime,
+    ) -> Result<Outcome> {
+        for attempt in 0..ATTEMPTS {
+            let expected = Expected::Version(stored.record.version());
+            match self.limited().write(&stored.key, &record, expected).await? {
+                Written::Done(version) => {
+                    stored.record = record.with_version(version);
+                    return Ok(Outcome::Stored(stored));
+                }
+                Written::Gone => return Ok(Outcome::Gone),
+                Written::Conflict(newer) => {
+                    let Some(newer) = self.catch_up(stored, newer, attempt, now).await? else {
+                        return Ok(Outcome::Gone);
+                    };
+                    stored = newer;
+                    record = self.replay(&stored, changes, now)?;
+                }
+            }
+        }
+        Err(conflict())
+    }
+
+    /// Gives a session a new id: first the new record, then a mark in the place of the old one. A crash in between leaves the
+    /// old record, with which the visitor goes on, and another that nobody knows and that expires.
+    async fn renew(
+        &self,
+        mut stored: Stored,
+        id: SessionId,
+        record: Record,
+        changes: &Changes,
+        now: SystemTime,
+    ) -> Result<Outcome> {
+        let mut new = self.create(id, &record).await?;
+        let mark = Mark {
+            to: new.key,
+            until: after(now, GRACE),
+        };
+        for attempt in 0..ATTEMPTS {
+            let expected = Expected::Version(stored.record.version());
+            match self.limited().write(&stored.key, &mark.record(), expected).await? {
+                Written::Done(_) => {
+                    tracing::debug!(target: "session_schema", "a session has been given a new id");
+                    return Ok(Outcome::Stored(new));
+                }
+                Written::Gone => {
+                    self.limited().destroy(&new.key).await?;
+                    return Ok(Outcome::Gone);
+                }
+                Written::Conflict(newer) => {
+                    let old_key = stored.key;
+                    let Some(newer) = self.catch_up(stored, newer, attempt, now).await? else {
+                        self.limited().destroy(&new.key).await?;
+                        return Ok(Outcome::Gone);
+                    };
+                    stored = newer;
+                    if stored.key != old_key {
+                        // Another request was faster in giving the session a new id. It keeps that one.
+                        self.limited().destroy(&new.key).await?;
+                        let record = self.replay(&stored, changes, now)?;
+                        return self.replace(stored, record, changes, now).await;
+                    }
+                    let record = self.replay(&stored, changes, now)?;
+                    let expected = Expected::Version(new.record.version());
+                    match self.limited().write(&new.key, &record, expected).await? {
+                        Written::Done(version) => new.record = record.with_version(version),
+                        // Nobody knows the new id: "all sessions of the owner" have been destroyed.
+                        Written::Gone | Written::Conflict(_) => return Ok(Outcome::Gone),
+                    }
+                }
+            }
+        }
+        Err(conflict())
+    }
+
+    /// Destroys a session, under whatever id it goes by now. It is emptied by compare-and-swap first: a request that is
+    /// giving it a new id at the same moment finds it gone, or is found out.
+    async fn destroy(&self, mut stored: Stored, now: SystemTime) -> Result<()> {
+        let nothing = Record::new(b"{}".to_vec(), SystemTime::UNIX_EPOCH);
+        for attempt in 0..ATTEMPTS {
+            let expected = Expected::Version(stored.record.version());
+            match self.limited().write(&stored.key, &nothing, expected).await? {
+                Written::Done(_) | Written::Gone => {
+                    self.limited().destroy(&stored.key).await?;
+                    return Ok(());
+                }
+                Written::Conflict(newer) => match self.catch_up(stored, newer, attempt, now).await? {
+                    Some(newer) => stored = newer,
+                    None => return Ok(()),
+                },
+            }
+        }
+        Err(conflict())
+    }
+
+    /// Moves an expiry. That the session has gone, or goes by another id, is the store's to say: the cookie must not be
+    /// renewed then.
+    async fn touch(&self, mut stored: Stored, until: SystemTime) -> Result<Outcome> {
+        if !self.limited().touch(&stored.key, until).await? {
+            return Ok(Outcome::Gone);
+        }
+        match self.limited().read(&stored.key).await? {
+            Some(record) if Mark::in_payload(record.parsed()).is_none() => {
+                stored.record = stored.record.with_expires_at(until);
+                Ok(Outcome::Stored(stored))
+            }
+            _ => Ok(Outcome::Gone),
+        }
+    }
+
+    /// What a session is now that another request has written it, under whatever id; `None` when it is gone.
+    async fn catch_up(
+        &self,
+        stored: Stored,
+        newer: Option<Record>,
+        attempt: u32,
+        now: SystemTime,
+    ) -> Result<Option<Stored>> {
+        tracing::debug!(target: "session_schema", attempt, "another request has saved the same session meanwhile");
+        // The first time the record that the store sent along is good enough.
+        let newer = match newer {
+            Some(newer) if attempt == 0 => Some(newer),
+            _ => {
+                pause(attempt).await;
+                self.limited().read(&stored.key).await?
+            }
+        };
+        self.follow(stored, newer, now).await
+    }
+
+    /// What a session is now in the store.
+    pub(crate) async fn newest(&self, stored: Stored, now: SystemTime) -> Result<Option<Stored>> {
+        let newest = self.limited().read(&stored.key).await?;
+        self.follow(stored, newest, now).await
+    }
+
+    /// Follows the marks that a session left where it has been.
+    async fn follow(&self, mut stored: Stored, mut newer: Option<Record>, now: SystemTime) -> Result<Option<Stored>> {
+        for _ in 0..HOPS {
+            let Some(record) = newer.filter(|record| !record.is_expired(now)) else {
+                return Ok(None);
+            };
+            if record.parsed().check().is_err() {
+                return Err(Error::new(
+                    ErrorKind::Decode,
+                    "another program has replaced the stored session by something that cannot be read",
+                ));
+            }
+            match Mark::in_payload(record.parsed()) {
+                None => {
+                    stored.record = record;
+                    return Ok(Some(stored));
+                }
+                Some(mark) if mark.until <= now => return Ok(None),
+                Some(mark) => {
+                    stored.key = mark.to;
+                    stored.joined = true;
+                    newer = self.limited().read(&mark.to).await?;
+                }
+            }
+        }
+        Err(conflict())
+    }
+
+    /// The record that the changes make of a newer one.
+    fn replay(&self, stored: &Stored, changes: &Changes, now: SystemTime) -> Result<Record> {
+        let mut draft = Draft::of(&stored.record);
+        for change in changes.iter() {
+            match change {
+                Change::RotatedToken(_) if stored.joined => {}
+                change => change.apply(&mut draft)?,
+            }
+        }
+        self.record_of(&mut draft, Some(&stored.record), now)
+    }
+}
+
+/// Lets others go first, for a random time: the more often it was in vain, the longer.
+async fn pause(attempt: u32) {
+    let longest = PAUSE.min(Duration::from_millis(1 << attempt.min(10)));
+    let pause = longest.mul_f64(fastrand::f64());
+    tokio::time::sleep(pause).await;
+}
+
+fn conflict() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "{ATTEMPTS} times in a row other requests saved the same session first; the changes of this one are not saved"
+        ),
+    )
+}
