@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -205,26 +206,21 @@ impl<V: 'static> Field<V> {
         self.entry.sync_owner(session)
     }
 
+    /// Not `Session::increment`: that counts in i64, and two requests at once could take a u8 past its limit, where nobody could
+    /// read it any more. An update that does not fit is an error in the request that comes second.
     pub(crate) fn increment(&self, session: &Session, by: i64) -> Result<i64>
     where
         V: Integer,
     {
-        // Read first: the session counts in i64, and knows neither the limits of a u8 nor whether this is one.
-        let (before, found) = self.entry.look(session, |text| self.find(text))?;
-        let after = self.sum(before, by)?.0;
-        let start = (self.default)().to_i64().ok_or_else(|| self.no_room(by))?;
-        if self.entry.own_codec || found == Found::Other {
-            let field = *self;
-            self.try_update(session, move |value| {
-                *value = field.sum(*value, by)?.1;
-                Ok(())
-            })?;
-            return Ok(after);
-        }
-        self.entry.settle(session)?;
-        let after = session.increment_from(self.entry.name, by, start)?;
-        self.entry.sync_owner(session)?;
-        Ok(after)
+        let sum = Arc::new(AtomicI64::new(0));
+        let (field, result) = (*self, sum.clone());
+        self.try_update(session, move |value| {
+            let (sum, next) = field.sum(*value, by)?;
+            result.store(sum, Ordering::Relaxed);
+            *value = next;
+            Ok(())
+        })?;
+        Ok(sum.load(Ordering::Relaxed))
     }
 
     pub(crate) fn decrement(&self, session: &Session, by: i64) -> Result<i64>
