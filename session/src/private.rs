@@ -2,7 +2,6 @@
 //!
 //! Generated code names everything through this module, so that it means the same wherever it stands.
 
-pub use core::convert::From;
 pub use core::default::Default;
 pub use core::fmt::{Debug, Formatter, Result as FmtResult};
 pub use core::primitive::str;
@@ -41,6 +40,23 @@ pub mod not_compiled {
 
     pub fn deserialize<'de, T, D: serde::Deserializer<'de>>(_: D) -> Result<T, D::Error> {
         nothing()
+    }
+}
+
+/// What `#[session(default = "text")]` makes of its text.
+#[diagnostic::on_unimplemented(
+    message = "a default in quotes is text, which does not make a `{Self}`",
+    label = "not a `{Self}`",
+    note = "write the value itself: a number without quotes, or any other expression of that type"
+)]
+pub trait FromText {
+    fn from_text(text: &'static str) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: From<&'static str>> FromText for T {
+    fn from_text(text: &'static str) -> Self {
+        text.into()
     }
 }
 

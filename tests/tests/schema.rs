@@ -29,6 +29,8 @@ enum Shape {
     Struct { ratio: f64, tags: Vec<String> },
 }
 
+type Switch = (u8, Option<bool>);
+
 #[derive(Debug, PartialEq, SessionSchema)]
 #[session(prefix = "all.")]
 struct Everything {
@@ -40,7 +42,7 @@ struct Everything {
     text: String,
     letter: char,
     shapes: Vec<Shape>,
-    nested: Option<Vec<Option<(u8, Option<bool>)>>>,
+    nested: Option<Vec<Option<Switch>>>,
     map: BTreeMap<String, HashMap<i32, Vec<String>>>,
     #[session(default = Some(3), key = "a \"key\"\n")]
     defaulted: Option<u8>,
@@ -96,7 +98,7 @@ prop_compose! {
         (float, narrow) in (finite(), prop::num::f32::NORMAL | prop::num::f32::SUBNORMAL | prop::num::f32::ZERO),
         (text, letter, foreign) in (".{0,8}|\\PC{0,4}[\0-\x1f]{0,4}", any::<char>(), ".{0,8}"),
         shapes in prop::collection::vec(shape(), 0..3),
-        nested in prop::option::of(prop::collection::vec(any::<Option<(u8, Option<bool>)>>(), 0..4)),
+        nested in prop::option::of(prop::collection::vec(any::<Option<Switch>>(), 0..4)),
         map in prop::collection::btree_map(
             ".{0,3}",
             prop::collection::hash_map(any::<i32>(), prop::collection::vec(".{0,3}", 0..3), 0..3),

@@ -8,7 +8,7 @@ mod keys;
 mod schema;
 mod written;
 
-use proc_macro2::{Ident, TokenStream, TokenTree};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 
 use crate::attr::StructAttrs;
@@ -35,6 +35,15 @@ impl CratePath {
     /// The path of what is public.
     pub(crate) fn public(&self) -> &TokenStream {
         &self.0
+    }
+
+    /// The same as [`private`](Self::private), said to stand at some place: an error shows all places that its tokens have.
+    fn private_at(&self, place: Span) -> TokenStream {
+        let moved = self.private().into_iter().map(|mut token| {
+            token.set_span(place);
+            token
+        });
+        moved.collect()
     }
 
     /// The path of what only generated code uses.
