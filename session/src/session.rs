@@ -243,7 +243,7 @@ impl Session {
     ///
     /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when the value is no integer or the sum does not fit `i64`; the value stays as it is.
     pub fn increment(&self, key: &str, by: i64) -> Result<i64> {
-        self.increment_from(key, by, 0)
+        self.add(key, by.into(), 0)
     }
 
     /// Subtracts from an integer and returns the difference. See [`increment`](Session::increment).
@@ -724,11 +724,6 @@ impl Session {
 
     pub(crate) fn push_text(&self, key: &str, text: String) -> Result<()> {
         self.change_key(key, |state| state.change(key, |key| Change::Push(key, text.into())))
-    }
-
-    /// Adds to an integer; absent and null count as `start`.
-    pub(crate) fn increment_from(&self, key: &str, by: i64, start: i64) -> Result<i64> {
-        self.add(key, by.into(), start)
     }
 
     fn add(&self, key: &str, by: i128, start: i64) -> Result<i64> {

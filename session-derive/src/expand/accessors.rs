@@ -5,7 +5,7 @@ use quote::{format_ident, quote};
 
 use super::written::written;
 use super::{CratePath, outside};
-use crate::model::{Field, Schema, here};
+use crate::model::{Field, Schema};
 
 /// The name of the generated struct.
 pub(super) fn name(schema: &Schema<'_>) -> Ident {
@@ -109,7 +109,7 @@ fn method(
 ) -> TokenStream {
     let private = path.private();
     let (vis, shop, constant) = (&field.vis, schema.ident, &field.constant);
-    let name = Ident::new(&format!("{verb}_{}", field.plain_name()), here(field.ident));
+    let name = Ident::new(&format!("{verb}_{}", field.plain_name()), field.ident.span());
     let verb = Ident::new(verb, Span::call_site());
     let ty = outside(field.ty, shop);
     let (parameter, argument, output) = match signature {
