@@ -169,8 +169,11 @@ impl State {
         Ok(())
     }
 
-    /// The record is gone. What was changed has no place any more.
+    /// The record is gone. What was changed has no place any more, and what an earlier save had to tell the browser is not so.
     fn lose(&mut self) {
+        if let CookieChange::Set(..) = self.cookie {
+            self.cookie = CookieChange::Keep;
+        }
         if !self.changes.is_empty() {
             tracing::warn!(target: "session_schema", "changes of a session that has been destroyed or goes by a new id are dropped");
         }

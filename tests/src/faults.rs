@@ -31,7 +31,14 @@ pub struct FaultyDriver<D> {
 
 /// What is to go wrong with a [`FaultyDriver`]; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<Vec<Planned>>>);
+pub struct Faults(Arc<Mutex<Plan>>);
+
+#[derive(Debug, Default)]
+struct Plan {
+    faults: Vec<Planned>,
+    /// How often the next calls let other tasks go first; the last comes first.
+    delays: Vec<u8>,
+}
 
 #[derive(Debug)]
 struct Planned {
@@ -93,7 +100,13 @@ impl Faults {
 
     /// From now on all is well.
     pub fn heal(&self) {
-        self.planned().clear();
+        self.lock().faults.clear();
+    }
+
+    /// The next calls, of whatever kind, let other tasks run so often before they are made: a schedule of requests at once.
+    pub fn delay(&self, mut turns: Vec<u8>) {
+        turns.reverse();
+        self.lock().delays = turns;
     }
 
     /// Stops the next call of this kind before it is made.
@@ -120,16 +133,16 @@ impl Faults {
     }
 
     fn plan(&self, call: Call, after: u32, what: Fault) {
-        self.planned().push(Planned { call, after, what });
+        self.lock().faults.push(Planned { call, after, what });
     }
 
-    fn planned(&self) -> MutexGuard<'_, Vec<Planned>> {
+    fn lock(&self) -> MutexGuard<'_, Plan> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is to happen to a call that is made now.
     fn next(&self, call: Call) -> Option<Fault> {
-        let mut planned = self.planned();
+        let planned = &mut self.lock().faults;
         let due = planned
             .iter()
             .position(|planned| planned.call == call && planned.after == 0);
@@ -146,6 +159,10 @@ impl Faults {
     }
 
     async fn strike(&self, call: Call) -> Result<(), DriverError> {
+        let turns = self.lock().delays.pop().unwrap_or_default();
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
         match self.next(call) {
             None => Ok(()),
             Some(Fault::Once(sort) | Fault::Always(sort)) => Err(match sort {

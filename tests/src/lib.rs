@@ -5,9 +5,10 @@
 //! * [`on_every_driver!`]: a test once for each driver.
 //! * [`Log`]: what the library told operators.
 
+#![expect(clippy::missing_panics_doc, reason = "what tests share panics where a test would")]
+
 mod app;
 mod browser;
-mod clock;
 pub mod counted;
 mod counting;
 mod faults;
@@ -16,7 +17,6 @@ mod site;
 
 pub use app::{App, Visit};
 pub use browser::{Browser, SetCookie, Slow};
-pub use clock::ManualClock;
 pub use counting::{Calls, CountingDriver, Counts};
 pub use faults::{Call, Faults, FaultyDriver, Held, SECRET_DETAIL};
 pub use log::{Entry, Log};
@@ -33,8 +33,24 @@ pub use site::{Backing, Site, key, some_id};
 ///
 /// on_every_driver! { a_site_has_an_application }
 /// ```
+///
+/// `on_every_driver! { in_parallel: ... }` runs them on several threads.
 #[macro_export]
 macro_rules! on_every_driver {
+    (in_parallel: $($test:ident),* $(,)?) => {
+        mod memory_in_parallel {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::Memory)).await;
+            })*
+        }
+        mod file_in_parallel {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::File)).await;
+            })*
+        }
+    };
     ($($test:ident),* $(,)?) => {
         mod memory {
             $(#[tokio::test]

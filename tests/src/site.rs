@@ -1,17 +1,17 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
+use session_schema::testing::ManualClock;
 use session_schema::{
-    Config, Driver, Expected, FileDriver, MemoryDriver, Record, SessionId, SessionLayer, SessionManager, StoreKey,
+    Clock, Config, Driver, Expected, FileDriver, MemoryDriver, Record, SessionId, SessionLayer, SessionManager,
+    StoreKey,
 };
-
 use tempfile::TempDir;
 
 use crate::app::App;
-use crate::clock::ManualClock;
 use crate::counting::{Calls, CountingDriver};
 use crate::faults::{Faults, FaultyDriver};
 
@@ -42,9 +42,16 @@ pub struct Site {
 }
 
 impl Site {
-    /// A site over a new store.
+    /// A site over a new store. Its time begins at a whole second, so that what is rounded to seconds stays as it is.
     pub fn over(backing: Backing) -> Self {
         let (clock, calls, faults) = (ManualClock::new(), Calls::default(), Faults::default());
+        let since_1970 = clock
+            .now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .expect("it is later than 1970");
+        clock.advance(Duration::from_nanos(
+            1_000_000_000 - u64::from(since_1970.subsec_nanos()),
+        ));
         let directory = (backing == Backing::File).then(|| TempDir::new().expect("a directory can be made"));
         let store: Arc<dyn Driver> = match &directory {
             Some(directory) => Arc::new(FileDriver::new(directory.path()).with_clock(clock.clone())),
@@ -60,6 +67,11 @@ impl Site {
             store,
             directory: directory.map(Arc::new),
         }
+    }
+
+    /// The time it is on the site.
+    pub fn now(&self) -> SystemTime {
+        self.clock.now()
     }
 
     /// The quick way to sessions.

@@ -39,7 +39,9 @@ async fn seen_with(app: &App, cookies: &[&str]) -> Option<u8> {
 /// What a layer that cannot be right says.
 fn refusal(layer: SessionLayer) -> String {
     let applied = std::panic::catch_unwind(AssertUnwindSafe(|| layer.layer(Router::<()>::new())));
-    let panic = applied.err().expect("the settings are refused");
+    let Err(panic) = applied else {
+        panic!("the settings are accepted")
+    };
     panic.downcast_ref::<String>().expect("a panic says why").clone()
 }
 

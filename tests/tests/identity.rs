@@ -162,7 +162,7 @@ async fn of_several_saved_regenerations_the_last_id_counts(site: Site) {
         session.save().await.unwrap();
         (first, regenerate(session))
     };
-    let visit = browser.visit_async(move |session| twice(session)).await;
+    let visit = browser.visit_async(twice).await;
     assert!(visit.cookie().is_some());
     let (first, second) = visit.value();
     assert_eq!(browser.id(), second);

@@ -256,7 +256,7 @@ async fn a_handler_that_panics_saves_nothing(site: Site) {
 async fn a_service_that_fails_saves_nothing(site: Site) {
     // LIFE-32
     let browser = signed_in(&site).await;
-    let service = tower::service_fn(async |request: Request| {
+    let service = tower::service_fn(|request: Request| async move {
         let session = Session::of(&request).unwrap();
         session.start().await.unwrap();
         session.put("user", 8).unwrap();
