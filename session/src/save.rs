@@ -28,7 +28,7 @@ const HOPS: usize = 16;
 /// What one save has to do.
 pub(crate) struct Job {
     /// The session that the handler ended.
-    pub(crate) ended: Option<Stored>,
+    pub(crate) ended: Option<Box<Stored>>,
     pub(crate) plan: Plan,
     pub(crate) changes: Changes,
     pub(crate) now: SystemTime,
@@ -85,7 +85,7 @@ impl Backend {
     /// What is rare is boxed, so that the future of an ordinary save is small.
     pub(crate) async fn perform(&self, job: &Job) -> Result<Outcome> {
         if let Some(ended) = &job.ended {
-            Box::pin(self.destroy(ended.clone(), job.now)).await?;
+            Box::pin(self.destroy((**ended).clone(), job.now)).await?;
         }
         let changes = &job.changes;
         match &job.plan {
