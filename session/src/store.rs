@@ -123,17 +123,17 @@ impl<'a> Limited<'a> {
     pub(crate) async fn open(self) -> Result<()> {
         match self.store.opened.initialized() {
             true => Ok(()),
-            false => self.call(self.store.open()).await,
+            false => Box::pin(self.call(self.store.open())).await,
         }
     }
 
-    /// Waits for the driver, but not for ever. A driver that answers at once costs no timer.
+    /// Waits for the driver, but not for ever. A driver that answers at once costs no timer, and, because that is boxed, no room for one.
     async fn call<T>(self, call: impl Future<Output = Result<T, DriverError>>) -> Result<T> {
         let mut call = pin!(call);
         let at_once = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
         let answer = match at_once {
             Poll::Ready(answer) => answer,
-            Poll::Pending => match timeout(self.limit, call).await {
+            Poll::Pending => match Box::pin(timeout(self.limit, call)).await {
                 Ok(answer) => answer,
                 Err(_) => Err(DriverError::unavailable(format!(
                     "the session store did not answer within {:?}",
