@@ -28,7 +28,7 @@ const HOPS: usize = 16;
 /// What one save has to do.
 pub(crate) struct Job {
     /// The session that the handler ended.
-    pub(crate) ended: Option<Stored>,
+    pub(crate) ended: Option<Box<Stored>>,
     pub(crate) plan: Plan,
     pub(crate) changes: Changes,
     pub(crate) now: SystemTime,
@@ -82,9 +82,10 @@ pub(crate) enum Outcome {
 }
 
 impl Backend {
+    /// What is rare is boxed, so that the future of an ordinary save is small.
     pub(crate) async fn perform(&self, job: &Job) -> Result<Outcome> {
         if let Some(ended) = &job.ended {
-            self.destroy(ended.clone(), job.now).await?;
+            Box::pin(self.destroy((**ended).clone(), job.now)).await?;
         }
         let changes = &job.changes;
         match &job.plan {
@@ -92,9 +93,9 @@ impl Backend {
             Plan::Create { id, record } => self.create(*id, record).await.map(Outcome::Stored),
             Plan::Replace { stored, record } => self.replace(stored.clone(), record.clone(), changes, job.now).await,
             Plan::Renew { stored, id, record } => {
-                self.renew(stored.clone(), *id, record.clone(), changes, job.now).await
+                Box::pin(self.renew(stored.clone(), *id, record.clone(), changes, job.now)).await
             }
-            Plan::Touch { stored, until } => self.touch(stored.clone(), *until).await,
+            Plan::Touch { stored, until } => Box::pin(self.touch(stored.clone(), *until)).await,
         }
     }
 
@@ -137,7 +138,7 @@ impl Backend {
                 }
                 Written::Gone => return Ok(Outcome::Gone),
                 Written::Conflict(newer) => {
-                    let Some(newer) = self.catch_up(stored, newer, attempt, now).await? else {
+                    let Some(newer) = Box::pin(self.catch_up(stored, newer, attempt, now)).await? else {
                         return Ok(Outcome::Gone);
                     };
                     stored = newer;

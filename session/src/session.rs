@@ -511,7 +511,10 @@ impl Session {
 
     async fn save_now(&self) -> Result<()> {
         let _gate = self.0.io.lock().await;
-        self.load(|| false).await?;
+        if !self.is_started() {
+            // Boxed, because the future of every save would be as large as this one otherwise.
+            Box::pin(self.load(|| false)).await?;
+        }
         let backend = &*self.0.backend;
         let job = {
             let mut slot = self.lock();
@@ -630,7 +633,7 @@ impl Session {
         let result = self.save_now().await;
         let lease = self.lock().lease.take();
         if let Some(lease) = lease {
-            lease.release().await;
+            Box::pin(lease.release()).await;
         }
         Committed {
             result,

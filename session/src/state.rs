@@ -49,7 +49,7 @@ pub(crate) struct State {
     /// `regenerate` was called: the stored session is to go by `id`.
     renewed: bool,
     /// The session that `invalidate` ended; before loading, that it is to be ended.
-    ended: Option<Stored>,
+    ended: Option<Box<Stored>>,
     end_what_is_found: bool,
     /// No record was found: the session began with this request.
     new: bool,
@@ -104,7 +104,7 @@ impl State {
                 self.end_what_is_found = false;
             }
             Found::Session(stored) if self.end_what_is_found => {
-                self.ended = Some(stored);
+                self.ended = Some(Box::new(stored));
                 self.cookie = CookieChange::Remove;
                 self.origin = Origin::Fresh;
                 self.renewed = false;
@@ -407,7 +407,7 @@ impl State {
         self.forget_everything();
         match std::mem::replace(&mut self.origin, Origin::Fresh) {
             Origin::Stored(stored) => {
-                self.ended = Some(stored);
+                self.ended = Some(Box::new(stored));
                 self.cookie = CookieChange::Remove;
             }
             Origin::Waiting => {
