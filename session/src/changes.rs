@@ -9,9 +9,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::BASE64URL_NOPAD;
+use sha2::{Digest, Sha256};
+
 use crate::draft::Draft;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flash::Stamp;
+use crate::id::SessionId;
 use crate::payload::{MAX_DEPTH, depth, key};
 
 /// The function behind `update`: from the JSON text that is there to the one to store; `None` leaves it as it is.
@@ -64,7 +68,7 @@ pub(crate) enum Change {
     FirstToken(Arc<str>),
     /// Sets the CSRF token.
     Token(Arc<str>),
-    /// The new CSRF token of a regenerated session; of two regenerations the first decides.
+    /// The new CSRF token of a regenerated session, if it has one; of two regenerations the first decides.
     RotatedToken(Arc<str>),
     Owner(Option<Arc<str>>),
     Lifetime(Option<Duration>),
@@ -130,7 +134,12 @@ impl Change {
                     draft.set(&key::TOKEN.into(), Some(quoted(token)));
                 }
             }
-            Self::Token(token) | Self::RotatedToken(token) => draft.set(&key::TOKEN.into(), Some(quoted(token))),
+            Self::Token(token) => draft.set(&key::TOKEN.into(), Some(quoted(token))),
+            Self::RotatedToken(token) => {
+                if token_in(draft).is_some() {
+                    draft.set(&key::TOKEN.into(), Some(quoted(token)));
+                }
+            }
             Self::Owner(owner) => draft.owner = owner.clone(),
             Self::Lifetime(lifetime) => {
                 let text = lifetime.map(|lifetime| lifetime.as_nanos().div_ceil(1_000_000).to_string());
@@ -138,6 +147,16 @@ impl Change {
             }
         }
         Ok(())
+    }
+
+    /// Whether the change has no place in a session that another request has given a new id: it has a new CSRF token with it, and
+    /// one that follows from the id that was given up is known to whoever planted that id.
+    pub(crate) fn is_void_under_new_id(&self, given_up: &SessionId) -> bool {
+        match self {
+            Self::RotatedToken(_) => true,
+            Self::FirstToken(token) => **token == *token_of(given_up),
+            _ => false,
+        }
     }
 
     /// The one key a change concerns, if it is one.
@@ -317,6 +336,15 @@ fn append(list: Option<&str>, item: &str) -> Result<String, Misfit> {
 /// The CSRF token of a draft; anything but a string is none.
 pub(crate) fn token_in(draft: &Draft) -> Option<String> {
     serde_json::from_str(draft.get(key::TOKEN)?).ok()
+}
+
+/// 40 characters that follow from an id and do not tell it.
+pub(crate) fn token_of(id: &SessionId) -> String {
+    let digest = Sha256::new()
+        .chain_update(b"session-schema CSRF token\0")
+        .chain_update(id.as_str())
+        .finalize();
+    BASE64URL_NOPAD.encode(&digest[..30])
 }
 
 /// A token as JSON; tokens need no escapes.

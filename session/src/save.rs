@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::backend::{Backend, Mark, Stored};
-use crate::changes::{Change, Changes};
+use crate::changes::Changes;
 use crate::clock::after;
 use crate::draft::Draft;
 use crate::driver::{Expected, Written};
@@ -293,9 +293,8 @@ impl Backend {
     fn replay(&self, stored: &Stored, changes: &Changes, now: SystemTime) -> Result<Record> {
         let mut draft = Draft::of(&stored.record);
         for change in changes.iter() {
-            match change {
-                Change::RotatedToken(_) if stored.joined => {}
-                change => change.apply(&mut draft)?,
+            if !(stored.joined && change.is_void_under_new_id(&stored.id)) {
+                change.apply(&mut draft)?;
             }
         }
         self.record_of(&mut draft, Some(&stored.record), now)

@@ -6,11 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use data_encoding::BASE64URL_NOPAD;
-use sha2::{Digest, Sha256};
-
 use crate::backend::{Backend, Found, Stored};
-use crate::changes::{Change, Changes, token_in};
+use crate::changes::{Change, Changes, token_in, token_of};
 use crate::draft::Draft;
 use crate::error::Result;
 use crate::flash::{Stamp, new_stamp};
@@ -372,9 +369,10 @@ impl State {
 
     fn rotate_token(&mut self) -> Result<()> {
         let id = self.id()?;
-        match token_in(&self.draft) {
-            Some(_) => self.make(Change::RotatedToken(token_of(&id).into())),
-            None => Ok(()),
+        // Where there is a record, another request may be giving it its first token at this moment.
+        match self.renewed || token_in(&self.draft).is_some() {
+            true => self.make(Change::RotatedToken(token_of(&id).into())),
+            false => Ok(()),
         }
     }
 
@@ -414,16 +412,7 @@ impl State {
 }
 
 fn renews_token(change: &Change) -> bool {
-    matches!(change, Change::Flush | Change::Token(_) | Change::RotatedToken(_))
-}
-
-/// 40 characters that follow from an id and do not tell it.
-fn token_of(id: &SessionId) -> String {
-    let digest = Sha256::new()
-        .chain_update(b"session-schema CSRF token\0")
-        .chain_update(id.as_str())
-        .finalize();
-    BASE64URL_NOPAD.encode(&digest[..30])
+    matches!(change, Change::Flush | Change::Token(_))
 }
 
 // Saving.
