@@ -48,6 +48,8 @@ pub(crate) struct State {
     /// The session that `invalidate` ended; before loading, that it is to be ended.
     ended: Option<Stored>,
     end_what_is_found: bool,
+    /// `invalidate` has ended a session in this request.
+    has_ended: bool,
     /// No record was found: the session began with this request.
     new: bool,
     /// Its expiry is worth moving.
@@ -67,6 +69,7 @@ impl Default for State {
             renewed: false,
             ended: None,
             end_what_is_found: false,
+            has_ended: false,
             new: true,
             touch: false,
             cookie: CookieChange::Keep,
@@ -100,8 +103,7 @@ impl State {
                 self.renewed = false;
             }
             Found::Session(stored) if self.end_what_is_found => {
-                self.ended = Some(stored);
-                self.cookie = CookieChange::Remove;
+                self.end(stored);
                 self.origin = Origin::Fresh;
                 self.renewed = false;
             }
@@ -172,6 +174,15 @@ impl State {
         self.origin = Origin::Lost;
         self.forget_everything();
         self.new = true;
+        self.withdraw_id();
+    }
+
+    /// The browser must not be told an id that has gone, or been given up: it may have a better one meanwhile.
+    fn withdraw_id(&mut self) {
+        self.cookie = match self.has_ended {
+            true => CookieChange::Remove,
+            false => CookieChange::Keep,
+        };
     }
 
     fn forget_everything(&mut self) {
@@ -392,8 +403,7 @@ impl State {
         self.forget_everything();
         match std::mem::replace(&mut self.origin, Origin::Fresh) {
             Origin::Stored(stored) => {
-                self.ended = Some(stored);
-                self.cookie = CookieChange::Remove;
+                self.end(stored);
             }
             Origin::Waiting => {
                 self.end_what_is_found = true;
@@ -404,6 +414,12 @@ impl State {
         }
         self.new = true;
         Ok(())
+    }
+
+    fn end(&mut self, stored: Stored) {
+        self.ended = Some(stored);
+        self.has_ended = true;
+        self.cookie = CookieChange::Remove;
     }
 
     pub(crate) fn set_lifetime(&mut self, lifetime: Option<Duration>) -> Result<()> {
@@ -539,7 +555,9 @@ impl State {
             }
             _ => false,
         };
-        if !told && !stored.joined {
+        if stored.joined {
+            self.withdraw_id();
+        } else if !told {
             self.cookie = CookieChange::Set(stored.id, until);
         }
         let mut draft = Draft::of(&stored.record);

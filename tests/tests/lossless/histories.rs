@@ -101,8 +101,10 @@ fn fail_if_violated(seed: u64, tell: bool) {
 }
 
 /// Leaves out what can be left out. Another schedule may be needed then, so some are tried.
+/// What breaks has to stay the same but for its numbers.
 fn shrink(mut history: History, mut trace: Vec<String>, violation: &str) -> (History, Vec<String>) {
-    let same = |outcome: &Outcome| outcome.violation.is_some();
+    let kind = |text: &str| text.replace(|letter: char| letter.is_ascii_digit(), "");
+    let same = |outcome: &Outcome| outcome.violation.as_deref().is_some_and(|found| kind(found) == kind(violation));
     let mut budget = 20_000;
     'smaller: loop {
         for candidate in history.smaller() {
@@ -124,6 +126,5 @@ fn shrink(mut history: History, mut trace: Vec<String>, violation: &str) -> (His
         }
         break;
     }
-    trace.push(format!("(the seed's own history broke: {violation})"));
     (history, trace)
 }

@@ -273,6 +273,11 @@ impl Model {
         }
     }
 
+    pub(crate) fn is_unborn(&self, key: &StoreKey) -> bool {
+        let slot = self.slot_of(key).map(|slot| self.slots[slot].state);
+        matches!(slot, Some(State::Unborn(_)))
+    }
+
     /// Whether a session that was in `slot` may be treated as gone.
     fn may_be_gone(&self, slot: usize, now: SystemTime) -> bool {
         self.follow(slot, now.max(self.now)).is_none()
@@ -1075,6 +1080,8 @@ impl Model {
         match self.slots[slot].state {
             State::Unborn(by) if by == request => self.slots[slot].state = State::Dead,
             State::Dead => {}
+            // An expired mark, or session.
+            _ if !self.is_present(slot) => self.slots[slot].state = State::Dead,
             state => self.violate(format!("r{request} destroyed what is {state:?}, without a look")),
         }
     }

@@ -161,6 +161,9 @@ impl History {
         world.check_store().await;
         let ids = world.ids.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for id in ids {
+            if world.model().is_unborn(&StoreKey::from(&id)) {
+                continue; // its regeneration failed half way: no browser has ever been told the id
+            }
             world.browsers()[0].current = Some(id);
             let last = play::spawn(world, Script::look());
             stage::run(world, vec![last], rng, Chances::default()).await;
