@@ -81,6 +81,18 @@ pub(crate) enum Outcome {
     Gone,
 }
 
+/// What has become of giving a session a new id.
+enum Handed {
+    /// It goes by the new id.
+    Over,
+    /// The store failed when it was told so, and nobody can say whether the old record leads to the new one: both have to stay.
+    Perhaps(Error),
+    /// Another request was faster in giving it a new id. It keeps that one.
+    Elsewhere(Stored),
+    /// It was destroyed.
+    Gone,
+}
+
 impl Backend {
     pub(crate) async fn perform(&self, job: &Job) -> Result<Outcome> {
         if let Some(ended) = &job.ended {
@@ -152,49 +164,66 @@ impl Backend {
     /// old record, with which the visitor goes on, and another that nobody knows and that expires.
     async fn renew(
         &self,
-        mut stored: Stored,
+        stored: Stored,
         id: SessionId,
         record: Record,
         changes: &Changes,
         now: SystemTime,
     ) -> Result<Outcome> {
         let mut new = self.create(id, &record).await?;
+        let handed = match self.hand_over(stored, &mut new, changes, now).await {
+            Ok(Handed::Over) => {
+                tracing::debug!(target: "session_schema", "a session has been given a new id");
+                return Ok(Outcome::Stored(new));
+            }
+            Ok(Handed::Perhaps(error)) => return Err(error),
+            other => other,
+        };
+        // Nobody has been told the new id, nor will be.
+        let destroyed = self.limited().destroy(&new.key).await;
+        let handed = handed?;
+        destroyed?;
+        match handed {
+            Handed::Elsewhere(stored) => {
+                let record = self.replay(&stored, changes, now)?;
+                self.replace(stored, record, changes, now).await
+            }
+            _ => Ok(Outcome::Gone),
+        }
+    }
+
+    /// Puts a mark in the place of the old record. What others write there until then is taken over into the new one.
+    async fn hand_over(
+        &self,
+        mut stored: Stored,
+        new: &mut Stored,
+        changes: &Changes,
+        now: SystemTime,
+    ) -> Result<Handed> {
         let mark = Mark {
             to: new.key,
             until: after(now, GRACE),
         };
         for attempt in 0..ATTEMPTS {
             let expected = Expected::Version(stored.record.version());
-            match self.limited().write(&stored.key, &mark.record(), expected).await? {
-                Written::Done(_) => {
-                    tracing::debug!(target: "session_schema", "a session has been given a new id");
-                    return Ok(Outcome::Stored(new));
-                }
-                Written::Gone => {
-                    self.limited().destroy(&new.key).await?;
-                    return Ok(Outcome::Gone);
-                }
-                Written::Conflict(newer) => {
-                    let old_key = stored.key;
-                    let Some(newer) = self.catch_up(stored, newer, attempt, now).await? else {
-                        self.limited().destroy(&new.key).await?;
-                        return Ok(Outcome::Gone);
-                    };
-                    stored = newer;
-                    if stored.key != old_key {
-                        // Another request was faster in giving the session a new id. It keeps that one.
-                        self.limited().destroy(&new.key).await?;
-                        let record = self.replay(&stored, changes, now)?;
-                        return self.replace(stored, record, changes, now).await;
-                    }
-                    let record = self.replay(&stored, changes, now)?;
-                    let expected = Expected::Version(new.record.version());
-                    match self.limited().write(&new.key, &record, expected).await? {
-                        Written::Done(version) => new.record = record.with_version(version),
-                        // Nobody knows the new id: "all sessions of the owner" have been destroyed.
-                        Written::Gone | Written::Conflict(_) => return Ok(Outcome::Gone),
-                    }
-                }
+            let newer = match self.limited().write(&stored.key, &mark.record(), expected).await {
+                Ok(Written::Done(_)) => return Ok(Handed::Over),
+                Ok(Written::Gone) => return Ok(Handed::Gone),
+                Ok(Written::Conflict(newer)) => newer,
+                Err(error) => return Ok(Handed::Perhaps(error)),
+            };
+            let old_key = stored.key;
+            stored = match self.catch_up(stored, newer, attempt, now).await? {
+                Some(newer) if newer.key == old_key => newer,
+                Some(newer) => return Ok(Handed::Elsewhere(newer)),
+                None => return Ok(Handed::Gone),
+            };
+            let record = self.replay(&stored, changes, now)?;
+            let expected = Expected::Version(new.record.version());
+            match self.limited().write(&new.key, &record, expected).await? {
+                Written::Done(version) => new.record = record.with_version(version),
+                // Nobody knows the new id: "all sessions of the owner" have been destroyed.
+                Written::Gone | Written::Conflict(_) => return Ok(Handed::Gone),
             }
         }
         Err(conflict())
