@@ -3,8 +3,8 @@
 //! A change is applied twice: to the request's own [`Draft`] when it is made, so that the request reads what it wrote, and, if
 //! another request was faster, to the newer record when it is saved. Both go through [`Change::apply`], so there is one set of rules.
 //!
-//! Changes that say what a value *is* (put, forget, flash) make those before them under the same key superfluous; changes that
-//! say how it *differs* (increment, push, update) are kept and replayed on whatever value they find.
+//! Changes that say what a value *is* (put, forget, flash, flush) make those before them under the same key superfluous, so that these
+//! cannot fail any more; changes that say how it *differs* (increment, push, update) are kept and replayed on whatever value they find.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,6 +187,8 @@ impl Change {
 #[derive(Clone, Default)]
 pub(crate) struct Changes {
     list: Vec<Change>,
+    /// Some change in the list has left its value as it was.
+    quiet: bool,
 }
 
 impl Changes {
@@ -199,12 +201,13 @@ impl Changes {
     }
 
     pub(crate) fn clear(&mut self) {
-        self.list.clear();
+        *self = Self::default();
     }
 
     /// Puts the changes back in front of those that were made while a save of them failed.
     pub(crate) fn put_back(&mut self, mut earlier: Self) {
         earlier.list.append(&mut self.list);
+        earlier.quiet |= self.quiet;
         *self = earlier;
     }
 
@@ -213,8 +216,12 @@ impl Changes {
         // Looking for changes of the key that this one replaces takes time: only where there may be some.
         let again = change
             .key()
-            .is_some_and(|key| draft.is_edited(key) || self.list.last().and_then(Change::key) == Some(key));
+            .is_some_and(|key| self.quiet || draft.is_edited(key) || self.list.last().and_then(Change::key) == Some(key));
         change.apply(draft)?;
+        self.quiet |= change.key().is_some_and(|key| !draft.is_edited(key));
+        if let Change::Flush | Change::RemoveAll = change {
+            self.list.retain(|earlier| earlier.key().is_none());
+        }
         match change.key().filter(|_| again).cloned() {
             Some(key) if change.is_absolute() => self.drop_superfluous(&key),
             Some(key) if self.merge_into_last(&change, &key, draft) => return Ok(()),

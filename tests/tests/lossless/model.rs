@@ -24,6 +24,8 @@ pub(crate) struct Slot {
     content: Content,
     record: Record,
     expires_at: SystemTime,
+    /// The request that had it for a new id, and took it back.
+    given_up: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -883,6 +885,11 @@ impl Model {
                     self.check_present(Some(slot), true);
                     self.replaced(request, slot, record);
                 }
+                (Some(slot), Expected::Absent) if self.slots[slot].given_up == Some(request) => {
+                    // A second try, after a failure, to give the session the id that nobody has been told.
+                    self.slots[slot].state = State::Unborn(request);
+                    (self.slots[slot].record, self.slots[slot].expires_at) = (record.clone(), record.expires_at());
+                }
                 (slot, expected) => self.violate(format!("s{slot:?} was written as {expected:?}")),
             },
         }
@@ -897,6 +904,7 @@ impl Model {
             content: Content::default(),
             record: record.clone(),
             expires_at: record.expires_at(),
+            given_up: None,
         });
         self.counts.writes += 1;
         match self.requests[request].save.as_ref().map(|save| save.kind) {
@@ -1078,7 +1086,9 @@ impl Model {
         }
         let Some(slot) = slot else { return };
         match self.slots[slot].state {
-            State::Unborn(by) if by == request => self.slots[slot].state = State::Dead,
+            State::Unborn(by) if by == request => {
+                (self.slots[slot].state, self.slots[slot].given_up) = (State::Dead, Some(request));
+            }
             State::Dead => {}
             // An expired mark, or session.
             _ if !self.is_present(slot) => self.slots[slot].state = State::Dead,

@@ -110,6 +110,18 @@ pub(crate) enum Change {
 }
 
 impl Change {
+    /// Whether it says what is under the key of an earlier change, whatever that was.
+    fn replaces(&self, earlier: &Self) -> bool {
+        let (Self::Increment(key, _) | Self::Push(key, _) | Self::Update(key, _)) = earlier else {
+            return false;
+        };
+        match self {
+            Self::Put(other, _) | Self::Forget(other) | Self::Flash(other, ..) => key == other,
+            Self::Flush | Self::Clear => true,
+            _ => false,
+        }
+    }
+
     /// Makes the change. `joined`: the session goes by a new id meanwhile, which another request gave it. Its token is the new
     /// one then, and none that followed from the id that was given up.
     pub(crate) fn apply(&self, content: &mut Content, joined: bool) -> Result<(), Misfit> {
@@ -183,11 +195,14 @@ impl Change {
     }
 }
 
-/// All of the changes, or none.
+/// All of the changes, or none. What a later one makes superfluous cannot fail.
 pub(crate) fn apply_all(changes: &[Change], content: &Content, joined: bool) -> Result<Content, Misfit> {
     let mut content = content.clone();
-    for change in changes {
-        change.apply(&mut content, joined)?;
+    for (at, change) in changes.iter().enumerate() {
+        let superfluous = || changes[at + 1..].iter().any(|later| later.replaces(change));
+        if change.apply(&mut content, joined).is_err() && !superfluous() {
+            return Err(Misfit);
+        }
     }
     Ok(content)
 }
