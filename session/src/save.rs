@@ -106,7 +106,7 @@ impl Backend {
             Plan::Renew { stored, id, record } => {
                 self.renew(stored.clone(), *id, record.clone(), changes, job.now).await
             }
-            Plan::Touch { stored, until } => self.touch(stored.clone(), *until).await,
+            Plan::Touch { stored, until } => self.touch(stored.clone(), *until, job.now).await,
         }
     }
 
@@ -251,17 +251,19 @@ impl Backend {
 
     /// Moves an expiry. That the session has gone, or goes by another id, is the store's to say: the cookie must not be
     /// renewed then.
-    async fn touch(&self, mut stored: Stored, until: SystemTime) -> Result<Outcome> {
+    async fn touch(&self, stored: Stored, until: SystemTime, now: SystemTime) -> Result<Outcome> {
         if !self.limited().touch(&stored.key, until).await? {
             return Ok(Outcome::Gone);
         }
-        match self.limited().read(&stored.key).await? {
-            Some(record) if Mark::in_payload(record.parsed()).is_none() => {
-                stored.record = stored.record.with_expires_at(until);
-                Ok(Outcome::Stored(stored))
-            }
-            _ => Ok(Outcome::Gone),
-        }
+        Ok(match self.newest(stored.clone(), now).await? {
+            None => Outcome::Gone,
+            Some(newest) if newest.key != stored.key => Outcome::Stored(newest),
+            // The request goes on with what it has seen.
+            Some(_) => Outcome::Stored(Stored {
+                record: stored.record.with_expires_at(until),
+                ..stored
+            }),
+        })
     }
 
     /// What a session is now that another request has written it, under whatever id; `None` when it is gone.

@@ -158,12 +158,28 @@ impl State {
         };
         let mut draft = Draft::of(&stored.record);
         let mut changes = Changes::default();
-        for change in self.changes.iter() {
+        for change in self.unsaved(&stored) {
             changes.make(change.clone(), &mut draft)?;
         }
         (self.draft, self.changes) = (draft, changes);
-        self.origin = Origin::Stored(stored);
+        self.take_on(stored);
         Ok(())
+    }
+
+    /// What is still to be saved to a session.
+    fn unsaved(&self, stored: &Stored) -> impl Iterator<Item = &Change> {
+        let is_void = |change: &Change| stored.joined && change.is_void_under_new_id(&stored.id);
+        self.changes.iter().filter(move |change| !is_void(change))
+    }
+
+    /// The session is stored like this. One that another request has given a new id keeps that one.
+    fn take_on(&mut self, stored: Stored) {
+        if stored.joined {
+            self.id = Some(stored.id);
+            self.renewed = false;
+            self.withdraw_id();
+        }
+        self.origin = Origin::Stored(stored);
     }
 
     /// The record is gone. What was changed has no place any more.
@@ -555,26 +571,21 @@ impl State {
             }
             _ => false,
         };
-        if stored.joined {
-            self.withdraw_id();
-        } else if !told {
+        if !told {
             self.cookie = CookieChange::Set(stored.id, until);
         }
-        let mut draft = Draft::of(&stored.record);
-        self.id = Some(stored.id);
-        self.renewed = false;
-        self.touch = false;
-        self.origin = Origin::Stored(stored);
         // What was changed while the save ran.
-        let later = std::mem::take(&mut self.changes);
-        let mut kept = Changes::default();
+        let (mut draft, mut later) = (Draft::of(&stored.record), Changes::default());
         let mut first_error = Ok(());
-        for change in later.iter() {
-            if let Err(error) = kept.make(change.clone(), &mut draft) {
+        for change in self.unsaved(&stored) {
+            if let Err(error) = later.make(change.clone(), &mut draft) {
                 first_error = first_error.and(Err(error));
             }
         }
-        (self.draft, self.changes) = (draft, kept);
+        (self.draft, self.changes) = (draft, later);
+        self.id = Some(stored.id);
+        (self.renewed, self.touch) = (false, false);
+        self.take_on(stored);
         first_error
     }
 }
