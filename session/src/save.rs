@@ -255,15 +255,18 @@ impl Backend {
         if !self.limited().touch(&stored.key, until).await? {
             return Ok(Outcome::Gone);
         }
-        Ok(match self.newest(stored.clone(), now).await? {
-            None => Outcome::Gone,
-            Some(newest) if newest.key != stored.key => Outcome::Stored(newest),
-            // The request goes on with what it has seen.
-            Some(_) => Outcome::Stored(Stored {
-                record: stored.record.with_expires_at(until),
-                ..stored
-            }),
-        })
+        let Some(mut newest) = self.newest(stored, now).await? else {
+            return Ok(Outcome::Gone);
+        };
+        // Another request may have given the session a life of another length meanwhile.
+        let draft = Draft::of(&newest.record);
+        if let Some(until) = self.settings.moved_expiry(&newest.record, &draft, now) {
+            if !self.limited().touch(&newest.key, until).await? {
+                return Ok(Outcome::Gone);
+            }
+            newest.record = newest.record.with_expires_at(until);
+        }
+        Ok(Outcome::Stored(newest))
     }
 
     /// What a session is now that another request has written it, under whatever id; `None` when it is gone.

@@ -378,7 +378,8 @@ impl State {
             return Ok(token);
         }
         let id = self.id()?;
-        let first = self.draft.base().reserved(key::TOKEN).is_none() && !self.changes.iter().any(renews_token);
+        let none_before = self.draft.base().reserved(key::TOKEN).is_none() && !self.changes.iter().any(renews_token);
+        let first = none_before && !self.stored().is_some_and(|stored| stored.joined);
         let token = match first {
             true => token_of(&id),
             false => token_of(&SessionId::generate()?),

@@ -24,6 +24,7 @@ pub(crate) struct Slot {
     content: Content,
     record: Record,
     expires_at: SystemTime,
+    touched: bool,
     /// The request that had it for a new id, and took it back.
     given_up: Option<usize>,
 }
@@ -164,6 +165,8 @@ pub(crate) struct Model {
     /// Who has seen which token.
     seen: HashMap<String, usize>,
     numbers: u32,
+    /// When the concurrent requests began.
+    pub(crate) begun: Option<SystemTime>,
     /// The first violation of a rule.
     pub(crate) violation: Option<String>,
     pub(crate) trace: Option<Vec<String>>,
@@ -218,6 +221,7 @@ impl Model {
             first: HashMap::new(),
             seen: HashMap::new(),
             numbers: 0,
+            begun: None,
             violation: None,
             trace: None,
             counts: Counts::default(),
@@ -315,8 +319,9 @@ impl Model {
                 content.token = Some(Token::Is(token));
             }
             (expected, token) => {
-                let text = format!("stored is the token {token:?}, it has to be {expected:?}");
-                self.violate(text);
+                let there = |is: bool| if is { "a" } else { "no" };
+                let (stored, wanted) = (there(token.is_some()), there(expected.is_some()));
+                self.violate(format!("stored is {stored} CSRF token, it has to be {wanted} token"));
             }
         }
         let lifetime = found.get("_lifetime").and_then(Value::as_u64);
@@ -660,7 +665,10 @@ impl Model {
         let Origin::Stored { slot, .. } = self.origin(request) else {
             return self.violate("a session that is not stored was saved as if it were");
         };
-        let gone = self.may_be_gone(slot, save.now);
+        // A save that takes longer than the session is to live may find it expired under the new id already.
+        let mut given_up = self.slots.iter().filter(|slot| slot.given_up == Some(request));
+        let too_late = given_up.any(|slot| self.now >= slot.expires_at);
+        let gone = self.may_be_gone(slot, save.now) || too_late;
         self.check(gone, || format!("{:?} of r{request} was lost, though the session lives", save.kind));
         self.lose(request);
     }
@@ -695,7 +703,11 @@ impl Model {
         };
         let found = self.requests[request].found.take().filter(|found| found.state == State::Live);
         match (effect, found) {
-            (Some(effect), Some(found)) if found.slot == slot => self.settle(request, save, effect),
+            (Some(effect), Some(found)) if found.slot == slot => {
+                let expires_at = effect.found.expires_at;
+                let found = Found { expires_at, ..found };
+                self.settle(request, save, Effect { found, ..effect });
+            }
             (Some(_), Some(found)) => {
                 (self.requests[request].touch, self.counts.joined) = (false, self.counts.joined + 1);
                 self.go_on(request, true, found);
@@ -724,8 +736,24 @@ impl Model {
         self.requests[request].hung_up = true;
     }
 
+    /// A touch says when a session expires, and not with how long a life another request has given it meanwhile.
+    fn check_touched(&mut self) {
+        let (begun, now) = (self.begun.unwrap_or(self.now), self.now);
+        let faults = self.requests.iter().any(|request| request.orphan_is_excused);
+        for slot in 0..self.slots.len() {
+            let touched = &self.slots[slot];
+            if !touched.touched || touched.state != State::Live || faults {
+                continue;
+            }
+            let (expires_at, lifetime) = (touched.expires_at, Self::lifetime_of(&touched.content));
+            let right = begun + lifetime * 9 / 10 <= expires_at && expires_at <= now + lifetime * 11 / 10;
+            self.check(right, || format!("s{slot} was touched by who did not know its lifetime, and expires accordingly"));
+        }
+    }
+
     /// When everybody is done: a save that nobody waited for has run to its end, and nothing is left lying about.
     pub(crate) fn check_end(&mut self) {
+        self.check_touched();
         for request in 0..self.requests.len() {
             let Some(save) = self.requests[request].save.take() else {
                 continue;
@@ -904,6 +932,7 @@ impl Model {
             content: Content::default(),
             record: record.clone(),
             expires_at: record.expires_at(),
+            touched: false,
             given_up: None,
         });
         self.counts.writes += 1;
@@ -944,7 +973,7 @@ impl Model {
         };
         let lifetime = Self::lifetime_of(content);
         let new = now + lifetime;
-        let kept = old == Some(expires_at) && !is_worth_moving(expires_at, new, lifetime);
+        let kept = old.is_some() && !is_worth_moving(expires_at, new, lifetime);
         self.check(kept || expires_at == new, || "a session expires at another time than it should".into());
     }
 
@@ -1059,12 +1088,8 @@ impl Model {
         self.counts.touched += 1;
         let touches = self.requests[request].save.as_ref().is_some_and(|save| save.kind == Kind::Touch);
         self.check(touches, || format!("r{request} touched a session that was not due"));
-        self.slots[slot].expires_at = expires_at;
-        let touched = &self.requests[request];
-        let (content, old) = (touched.base.clone(), touched.base_expiry);
-        let mut changed = content.clone();
-        changed.lifetime = touched.view.lifetime;
-        self.check_expiry(request, &changed, expires_at, old);
+        (self.slots[slot].expires_at, self.slots[slot].touched) = (expires_at, true);
+        let content = self.requests[request].base.clone();
         if let Some(save) = &mut self.requests[request].save {
             let (state, what) = (State::Live, What::Touched);
             let found = Found {
