@@ -483,8 +483,10 @@ impl State {
         self.age()?;
         self.draft.seal();
         let plan = self.next_step(backend, now)?;
-        let changes = match plan {
-            Plan::Nothing | Plan::Touch { .. } => Changes::default(),
+        // Changes that come to nothing are done, as if they had been saved when the session was loaded. What a session without a
+        // record has been told, such as its lifetime, waits until there is something to store.
+        let changes = match (&plan, &self.origin) {
+            (Plan::Nothing, Origin::Waiting | Origin::Fresh) => Changes::default(),
             _ => std::mem::take(&mut self.changes),
         };
         Ok(Job {

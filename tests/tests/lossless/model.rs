@@ -81,6 +81,8 @@ pub(crate) struct Request {
     fault: bool,
     save: Option<Save>,
     pub(crate) hung_up: bool,
+    /// All sessions of an owner ended, and with them the one that the request was about to give this owner under a new id.
+    overruled: bool,
     /// A call failed, so that it may have left a record half done.
     orphan_is_excused: bool,
 }
@@ -647,7 +649,12 @@ impl Model {
     fn conclude(&mut self, request: usize, save: &Save) {
         let effect = save.effect.clone().filter(|_| save.told);
         match (save.kind, effect) {
-            (Kind::Nothing, None) => {}
+            // Changes that come to nothing are done; what a session without a record has been told waits for something to store.
+            (Kind::Nothing, None) => {
+                if let Origin::Stored { .. } = self.origin(request) {
+                    self.requests[request].pending.clear();
+                }
+            }
             (Kind::Drop, None) => {
                 self.counts.dropped += 1;
                 let saved = &mut self.requests[request];
@@ -669,6 +676,7 @@ impl Model {
         let mut given_up = self.slots.iter().filter(|slot| slot.given_up == Some(request));
         let too_late = given_up.any(|slot| self.now >= slot.expires_at);
         let gone = self.may_be_gone(slot, save.now) || too_late;
+        let gone = gone || self.requests[request].overruled;
         self.check(gone, || format!("{:?} of r{request} was lost, though the session lives", save.kind));
         self.lose(request);
     }
@@ -683,9 +691,7 @@ impl Model {
         let moved = before.is_some_and(|before| before != found.slot) && effect.what != What::Renewed;
         let joined = was_joined || moved;
         let saved = &mut self.requests[request];
-        if effect.what != What::Touched {
-            saved.pending.drain(..save.planned);
-        }
+        saved.pending.drain(..save.planned);
         let told = effect.what != What::Renewed && before.is_some() && saved.base_expiry == Some(found.expires_at);
         if !told && !joined {
             saved.cookie = CookieIs::Set(found.slot);
@@ -704,12 +710,11 @@ impl Model {
         let found = self.requests[request].found.take().filter(|found| found.state == State::Live);
         match (effect, found) {
             (Some(effect), Some(found)) if found.slot == slot => {
-                let expires_at = effect.found.expires_at;
-                let found = Found { expires_at, ..found };
                 self.settle(request, save, Effect { found, ..effect });
             }
             (Some(_), Some(found)) => {
                 (self.requests[request].touch, self.counts.joined) = (false, self.counts.joined + 1);
+                self.requests[request].pending.drain(..save.planned);
                 self.go_on(request, true, found);
             }
             _ => self.must_be_gone(request, save),
@@ -833,11 +838,8 @@ impl Model {
         let content = &self.slots[slot].content;
         let seeing = &mut self.requests[request];
         if let Some(save) = &mut seeing.save {
-            let planned = match save.kind {
-                Kind::Touch => seeing.pending.len(),
-                _ => save.planned,
-            };
-            save.may_misfit |= apply_all(&seeing.pending[..planned], content, joined).is_err();
+            let writes = matches!(save.kind, Kind::Replace | Kind::Renew);
+            save.may_misfit |= writes && apply_all(&seeing.pending[..save.planned], content, joined).is_err();
         }
     }
 
@@ -1089,6 +1091,9 @@ impl Model {
         let touches = self.requests[request].save.as_ref().is_some_and(|save| save.kind == Kind::Touch);
         self.check(touches, || format!("r{request} touched a session that was not due"));
         (self.slots[slot].expires_at, self.slots[slot].touched) = (expires_at, true);
+        if let Some(found) = &mut self.requests[request].found {
+            found.expires_at = expires_at;
+        }
         let content = self.requests[request].base.clone();
         if let Some(save) = &mut self.requests[request].save {
             let (state, what) = (State::Live, What::Touched);
@@ -1116,7 +1121,7 @@ impl Model {
             }
             State::Dead => {}
             // An expired mark, or session.
-            _ if !self.is_present(slot) => self.slots[slot].state = State::Dead,
+            _ if !self.is_present(slot) => {}
             state => self.violate(format!("r{request} destroyed what is {state:?}, without a look")),
         }
     }
@@ -1128,6 +1133,9 @@ impl Model {
         for slot in 0..self.slots.len() {
             let belongs = self.slots[slot].record.owner() == Some(owner) && self.is_present(slot);
             if belongs {
+                if let State::Unborn(request) = self.slots[slot].state {
+                    self.requests[request].overruled = true;
+                }
                 self.slots[slot].state = State::Dead;
                 ended += 1;
             }
