@@ -174,7 +174,7 @@ impl Change {
         matches!(self, Self::Put(..) | Self::Forget(_) | Self::Flash { .. })
     }
 
-    /// Whether the change may be moved past, because it concerns single keys only in ways that later changes of them undo.
+    /// Whether the change may concern any key, so that others cannot be moved past it.
     fn is_barrier(&self) -> bool {
         matches!(
             self,
@@ -233,7 +233,9 @@ impl Changes {
 
     /// Drops the changes of a key that is about to be said anew.
     fn drop_superfluous(&mut self, key: &str) {
-        let from = self.list.iter().rposition(Change::is_barrier).map_or(0, |at| at + 1);
+        // What a key held before it was renamed lives on under another.
+        let renames = |change: &Change| matches!(change, Change::Rename { .. });
+        let from = self.list.iter().rposition(renames).map_or(0, |at| at + 1);
         let mut at = 0;
         self.list.retain(|change| {
             at += 1;
