@@ -3,17 +3,21 @@
 //! A change is applied twice: to the request's own [`Draft`] when it is made, so that the request reads what it wrote, and, if
 //! another request was faster, to the newer record when it is saved. Both go through [`Change::apply`], so there is one set of rules.
 //!
-//! Changes that say what a value *is* (put, forget, flash) make those before them under the same key superfluous; changes that
-//! say how it *differs* (increment, push, update) are kept and replayed on whatever value they find.
+//! Changes that say what a value *is* (put, forget, flash, flush) make those before them under the same key superfluous, so that these
+//! cannot fail any more; changes that say how it *differs* (increment, push, update) are kept and replayed on whatever value they find.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::end_of_time;
+use data_encoding::BASE64URL_NOPAD;
+use sha2::{Digest, Sha256};
+
 use crate::draft::Draft;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::to_millis;
 use crate::flash::Stamp;
+use crate::id::SessionId;
 use crate::payload::{MAX_DEPTH, depth, key};
 
 /// The function behind `update`: from the JSON text that is there to the one to store; `None` leaves it as it is.
@@ -67,7 +71,7 @@ pub(crate) enum Change {
     FirstToken(Arc<str>),
     /// Sets the CSRF token.
     Token(Arc<str>),
-    /// The new CSRF token of a regenerated session; of two regenerations the first decides.
+    /// The new CSRF token of a regenerated session, if it has one; of two regenerations the first decides.
     RotatedToken(Arc<str>),
     Owner(Option<Arc<str>>),
     Lifetime(Option<Duration>),
@@ -138,7 +142,12 @@ impl Change {
                     draft.set(&key::TOKEN.into(), Some(quoted(token)));
                 }
             }
-            Self::Token(token) | Self::RotatedToken(token) => draft.set(&key::TOKEN.into(), Some(quoted(token))),
+            Self::Token(token) => draft.set(&key::TOKEN.into(), Some(quoted(token))),
+            Self::RotatedToken(token) => {
+                if token_in(draft).is_some() {
+                    draft.set(&key::TOKEN.into(), Some(quoted(token)));
+                }
+            }
             Self::Owner(owner) => draft.owner = owner.clone(),
             Self::Lifetime(lifetime) => {
                 let text = lifetime.map(|lifetime| lifetime_in_millis(lifetime).to_string());
@@ -146,6 +155,16 @@ impl Change {
             }
         }
         Ok(())
+    }
+
+    /// Whether the change has no place in a session that another request has given a new id: it has a new CSRF token with it, and
+    /// one that follows from the id that was given up is known to whoever planted that id.
+    pub(crate) fn is_void_under_new_id(&self, given_up: &SessionId) -> bool {
+        match self {
+            Self::RotatedToken(_) => true,
+            Self::FirstToken(token) => **token == *token_of(given_up),
+            _ => false,
+        }
     }
 
     /// The one key a change concerns, if it is one.
@@ -163,7 +182,7 @@ impl Change {
         matches!(self, Self::Put(..) | Self::Forget(_) | Self::Flash { .. })
     }
 
-    /// Whether the change may be moved past, because it concerns single keys only in ways that later changes of them undo.
+    /// Whether the change may concern any key, so that others cannot be moved past it.
     fn is_barrier(&self) -> bool {
         matches!(
             self,
@@ -176,6 +195,8 @@ impl Change {
 #[derive(Clone, Default)]
 pub(crate) struct Changes {
     list: Vec<Change>,
+    /// Some change in the list has left its value as it was.
+    quiet: bool,
 }
 
 impl Changes {
@@ -188,12 +209,13 @@ impl Changes {
     }
 
     pub(crate) fn clear(&mut self) {
-        self.list.clear();
+        *self = Self::default();
     }
 
     /// Puts the changes back in front of those that were made while a save of them failed.
     pub(crate) fn put_back(&mut self, mut earlier: Self) {
         earlier.list.append(&mut self.list);
+        earlier.quiet |= self.quiet;
         *self = earlier;
     }
 
@@ -202,8 +224,12 @@ impl Changes {
         // Looking for changes of the key that this one replaces takes time: only where there may be some.
         let again = change
             .key()
-            .is_some_and(|key| draft.is_edited(key) || self.list.last().and_then(Change::key) == Some(key));
+            .is_some_and(|key| self.quiet || draft.is_edited(key) || self.list.last().and_then(Change::key) == Some(key));
         change.apply(draft)?;
+        self.quiet |= change.key().is_some_and(|key| !draft.is_edited(key));
+        if let Change::Flush(_) | Change::RemoveAll = change {
+            self.list.retain(|earlier| earlier.key().is_none());
+        }
         match change.key().filter(|_| again).cloned() {
             Some(key) if change.is_absolute() => self.drop_superfluous(&key),
             Some(key) if self.merge_into_last(&change, &key, draft) => return Ok(()),
@@ -215,7 +241,9 @@ impl Changes {
 
     /// Drops the changes of a key that is about to be said anew.
     fn drop_superfluous(&mut self, key: &str) {
-        let from = self.list.iter().rposition(Change::is_barrier).map_or(0, |at| at + 1);
+        // What a key held before it was renamed lives on under another.
+        let renames = |change: &Change| matches!(change, Change::Rename { .. });
+        let from = self.list.iter().rposition(renames).map_or(0, |at| at + 1);
         let mut at = 0;
         self.list.retain(|change| {
             at += 1;
@@ -334,6 +362,15 @@ pub(crate) fn token_in(draft: &Draft) -> Option<String> {
 fn lifetime_in_millis(lifetime: Duration) -> u128 {
     let longest = u128::from(to_millis(end_of_time()));
     lifetime.as_nanos().div_ceil(1_000_000).min(longest)
+}
+
+/// 40 characters that follow from an id and do not tell it.
+pub(crate) fn token_of(id: &SessionId) -> String {
+    let digest = Sha256::new()
+        .chain_update(b"session-schema CSRF token\0")
+        .chain_update(id.as_str())
+        .finalize();
+    BASE64URL_NOPAD.encode(&digest[..30])
 }
 
 /// A token as JSON; tokens need no escapes.
