@@ -28,12 +28,8 @@ pub(crate) type UpdateFn = dyn Fn(Option<&str>) -> Result<Option<String>> + Send
 pub(crate) enum Change {
     Put(Arc<str>, Arc<str>),
     Forget(Arc<str>),
-    /// Absent and null count as `start`.
-    Increment {
-        key: Arc<str>,
-        by: i128,
-        start: i64,
-    },
+    /// Absent and null count as 0.
+    Increment(Arc<str>, i128),
     Push(Arc<str>, Arc<str>),
     /// `before` and `after` are what the function saw and made of it when the request called it.
     Update {
@@ -83,8 +79,8 @@ impl Change {
         match self {
             Self::Put(key, text) => store(draft, key, Some(text.clone())),
             Self::Forget(key) => store(draft, key, None),
-            Self::Increment { key, by, start } => {
-                let sum = add(draft.get(key), *by, *start).map_err(|why| why.error(key))?;
+            Self::Increment(key, by) => {
+                let sum = add(draft.get(key), *by).map_err(|why| why.error(key))?;
                 store(draft, key, Some(sum.to_string().into()));
             }
             Self::Push(key, item) => {
@@ -170,8 +166,8 @@ impl Change {
     /// The one key a change concerns, if it is one.
     fn key(&self) -> Option<&Arc<str>> {
         match self {
-            Self::Put(key, _) | Self::Forget(key) | Self::Push(key, _) => Some(key),
-            Self::Increment { key, .. } | Self::Update { key, .. } => Some(key),
+            Self::Put(key, _) | Self::Forget(key) | Self::Push(key, _) | Self::Increment(key, _) => Some(key),
+            Self::Update { key, .. } => Some(key),
             Self::Flash { key, .. } | Self::Keep { key, .. } => Some(key),
             _ => None,
         }
@@ -222,9 +218,9 @@ impl Changes {
     /// Applies a change to the draft and remembers it.
     pub(crate) fn make(&mut self, change: Change, draft: &mut Draft) -> Result<()> {
         // Looking for changes of the key that this one replaces takes time: only where there may be some.
-        let again = change
-            .key()
-            .is_some_and(|key| self.quiet || draft.is_edited(key) || self.list.last().and_then(Change::key) == Some(key));
+        let again = change.key().is_some_and(|key| {
+            self.quiet || draft.is_edited(key) || self.list.last().and_then(Change::key) == Some(key)
+        });
         change.apply(draft)?;
         self.quiet |= change.key().is_some_and(|key| !draft.is_edited(key));
         if let Change::Flush(_) | Change::RemoveAll = change {
@@ -254,28 +250,14 @@ impl Changes {
     /// Turns "put 1, then add 2" into "put 3", and "add 1, then add 2" into "add 3".
     fn merge_into_last(&mut self, change: &Change, key: &str, draft: &Draft) -> bool {
         let concerns = |other: &&mut Change| other.is_barrier() || other.key().is_some_and(|changed| **changed == *key);
-        match (self.list.iter_mut().rev().find(concerns), change) {
-            (Some(Change::Put(_, text)), Change::Increment { .. } | Change::Push(..) | Change::Update { .. }) => {
-                match draft.get(key) {
-                    Some(now) => *text = now.into(),
-                    None => return false,
-                }
-                true
+        let last = self.list.iter_mut().rev().find(concerns);
+        match (last, change) {
+            (Some(Change::Put(_, text)), Change::Increment(..) | Change::Push(..) | Change::Update { .. }) => {
+                draft.get(key).map(|now| *text = now.into()).is_some()
             }
-            (
-                Some(Change::Increment { by, start, .. }),
-                Change::Increment {
-                    by: more,
-                    start: other_start,
-                    ..
-                },
-            ) if start == other_start => match by.checked_add(*more) {
-                Some(sum) => {
-                    *by = sum;
-                    true
-                }
-                None => false,
-            },
+            (Some(Change::Increment(_, by)), Change::Increment(_, more)) => {
+                by.checked_add(*more).map(|sum| *by = sum).is_some()
+            }
             _ => false,
         }
     }
@@ -325,9 +307,9 @@ impl Misfit {
 }
 
 /// An integer plus `by`.
-fn add(text: Option<&str>, by: i128, start: i64) -> Result<i64, Misfit> {
+fn add(text: Option<&str>, by: i128) -> Result<i64, Misfit> {
     let value: i64 = match text {
-        None | Some("null") => start,
+        None | Some("null") => 0,
         Some(text) => text.parse().map_err(|_| Misfit::NoInteger)?,
     };
     let sum = i128::from(value).checked_add(by).ok_or(Misfit::Overflow)?;
