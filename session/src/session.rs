@@ -534,19 +534,17 @@ impl Session {
             Box::pin(self.load(|| false)).await?;
         }
         let backend = &*self.0.backend;
-        let job = {
+        let (job, refused) = {
             let mut slot = self.lock();
-            if slot.phase == Phase::Detached && slot.state().needs_cookie() {
-                return Err(Error::no_more_cookie());
-            }
-            slot.state().plan(backend, backend.clock.now())?
+            let may_tell_an_id = slot.phase != Phase::Detached;
+            slot.state().plan(backend, backend.clock.now(), may_tell_an_id)
         };
         let timer = Timer::start();
         let outcome = backend.perform(&job).await;
         if let (Some(elapsed), Ok(_)) = (timer.elapsed(), &outcome) {
             tracing::debug!(target: "session_schema", what = job.plan.name(), ?elapsed, "a session was saved");
         }
-        self.lock().state().settle(job, outcome, backend)
+        self.lock().state().settle(job, outcome, backend).and(refused)
     }
 
     /// Loads the session anew: what other requests have stored since is seen, and what was changed here and not yet saved is applied to it.

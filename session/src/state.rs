@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use crate::backend::{Backend, Found, Stored};
 use crate::changes::{Change, Changes, token_in, token_of};
 use crate::draft::Draft;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flash::{Stamp, new_stamp};
 use crate::id::SessionId;
 use crate::payload::{Text, is_reserved, key};
@@ -478,12 +478,6 @@ impl State {
         kept && !self.changes.is_empty() && (self.draft.has_edits() || !self.is_started()) || self.ended.is_some()
     }
 
-    /// Whether a save would have to tell the browser an id.
-    pub(crate) fn needs_cookie(&mut self) -> bool {
-        self.draft.seal();
-        self.renewed || matches!(self.origin, Origin::Fresh) && !self.draft.is_empty()
-    }
-
     /// Whether a session that was never loaded has something to save.
     pub(crate) fn is_idle(&self) -> bool {
         !self.is_started() && self.changes.is_empty() && !self.end_what_is_found && !self.renewed
@@ -493,26 +487,36 @@ impl State {
         self.cookie
     }
 
-    /// What a save has to do now. The changes go with it; [`settle`](State::settle) says what becomes of them.
-    pub(crate) fn plan(&mut self, backend: &Backend, now: SystemTime) -> Result<Job> {
-        self.age()?;
-        self.draft.seal();
-        let plan = self.next_step(backend, now)?;
+    /// What a save has to do now. The changes go with it; [`settle`](State::settle) says what becomes of them. An error means that the
+    /// changes cannot be stored and stay to be saved; a session that was ended is destroyed all the same.
+    pub(crate) fn plan(&mut self, backend: &Backend, now: SystemTime, may_tell_an_id: bool) -> (Job, Result<()>) {
+        let (plan, refused) = match self.next_step(backend, now) {
+            Ok(Plan::Create { .. } | Plan::Renew { .. }) if !may_tell_an_id => {
+                (Plan::Nothing, Err(Error::no_more_cookie()))
+            }
+            Ok(plan) => (plan, Ok(())),
+            Err(error) => (Plan::Nothing, Err(error)),
+        };
         // Changes that come to nothing are done, as if they had been saved when the session was loaded. What a session without a
         // record has been told, such as its lifetime, waits until there is something to store.
         let changes = match (&plan, &self.origin) {
             (Plan::Nothing, Origin::Waiting | Origin::Fresh) => Changes::default(),
+            _ if refused.is_err() => Changes::default(),
             _ => std::mem::take(&mut self.changes),
         };
-        Ok(Job {
-            ended: self.ended.take(),
+        let ended = self.ended.take();
+        let job = Job {
+            ended,
             plan,
             changes,
             now,
-        })
+        };
+        (job, refused)
     }
 
     fn next_step(&mut self, backend: &Backend, now: SystemTime) -> Result<Plan> {
+        self.age()?;
+        self.draft.seal();
         Ok(match &self.origin {
             Origin::Lost if self.changes.is_empty() => Plan::Nothing,
             Origin::Lost => Plan::Drop,
