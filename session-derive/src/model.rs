@@ -35,8 +35,7 @@ pub(crate) struct Field<'a> {
 
 impl<'a> Schema<'a> {
     /// `None`, with an error, for what is no struct with named fields.
-    pub(crate) fn read(ctxt: &Ctxt, input: &'a DeriveInput) -> Option<Self> {
-        let attrs = StructAttrs::read(ctxt, &input.attrs);
+    pub(crate) fn read(ctxt: &Ctxt, input: &'a DeriveInput, attrs: StructAttrs) -> Option<Self> {
         let concrete = has_no_parameters(ctxt, input);
         let fields = named_fields(ctxt, input)?;
         let fields = fields
@@ -72,7 +71,7 @@ impl<'a> Field<'a> {
             docs: named("doc").collect(),
             deprecated: named("deprecated").next(),
             name: prefix + &base,
-            constant: Ident::new(&plain.to_uppercase(), here(ident)),
+            constant: Ident::new(&plain.to_uppercase(), ident.span()),
         })
     }
 

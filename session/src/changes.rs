@@ -3,17 +3,21 @@
 //! A change is applied twice: to the request's own [`Draft`] when it is made, so that the request reads what it wrote, and, if
 //! another request was faster, to the newer record when it is saved. Both go through [`Change::apply`], so there is one set of rules.
 //!
-//! Changes that say what a value *is* (put, forget, flash) make those before them under the same key superfluous; changes that
-//! say how it *differs* (increment, push, update) are kept and replayed on whatever value they find.
+//! Changes that say what a value *is* (put, forget, flash, flush) make those before them under the same key superfluous, so that these
+//! cannot fail any more; changes that say how it *differs* (increment, push, update) are kept and replayed on whatever value they find.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::end_of_time;
+use data_encoding::BASE64URL_NOPAD;
+use sha2::{Digest, Sha256};
+
 use crate::draft::Draft;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::to_millis;
 use crate::flash::Stamp;
+use crate::id::SessionId;
 use crate::payload::{MAX_DEPTH, depth, key};
 
 /// The function behind `update`: from the JSON text that is there to the one to store; `None` leaves it as it is.
@@ -24,12 +28,8 @@ pub(crate) type UpdateFn = dyn Fn(Option<&str>) -> Result<Option<String>> + Send
 pub(crate) enum Change {
     Put(Arc<str>, Arc<str>),
     Forget(Arc<str>),
-    /// Absent and null count as `start`.
-    Increment {
-        key: Arc<str>,
-        by: i128,
-        start: i64,
-    },
+    /// Absent and null count as 0.
+    Increment(Arc<str>, i128),
     Push(Arc<str>, Arc<str>),
     /// `before` and `after` are what the function saw and made of it when the request called it.
     Update {
@@ -67,7 +67,7 @@ pub(crate) enum Change {
     FirstToken(Arc<str>),
     /// Sets the CSRF token.
     Token(Arc<str>),
-    /// The new CSRF token of a regenerated session; of two regenerations the first decides.
+    /// The new CSRF token of a regenerated session, if it has one; of two regenerations the first decides.
     RotatedToken(Arc<str>),
     Owner(Option<Arc<str>>),
     Lifetime(Option<Duration>),
@@ -79,8 +79,8 @@ impl Change {
         match self {
             Self::Put(key, text) => store(draft, key, Some(text.clone())),
             Self::Forget(key) => store(draft, key, None),
-            Self::Increment { key, by, start } => {
-                let sum = add(draft.get(key), *by, *start).map_err(|why| why.error(key))?;
+            Self::Increment(key, by) => {
+                let sum = add(draft.get(key), *by).map_err(|why| why.error(key))?;
                 store(draft, key, Some(sum.to_string().into()));
             }
             Self::Push(key, item) => {
@@ -138,7 +138,12 @@ impl Change {
                     draft.set(&key::TOKEN.into(), Some(quoted(token)));
                 }
             }
-            Self::Token(token) | Self::RotatedToken(token) => draft.set(&key::TOKEN.into(), Some(quoted(token))),
+            Self::Token(token) => draft.set(&key::TOKEN.into(), Some(quoted(token))),
+            Self::RotatedToken(token) => {
+                if token_in(draft).is_some() {
+                    draft.set(&key::TOKEN.into(), Some(quoted(token)));
+                }
+            }
             Self::Owner(owner) => draft.owner = owner.clone(),
             Self::Lifetime(lifetime) => {
                 let text = lifetime.map(|lifetime| lifetime_in_millis(lifetime).to_string());
@@ -148,11 +153,21 @@ impl Change {
         Ok(())
     }
 
+    /// Whether the change has no place in a session that another request has given a new id: it has a new CSRF token with it, and
+    /// one that follows from the id that was given up is known to whoever planted that id.
+    pub(crate) fn is_void_under_new_id(&self, given_up: &SessionId) -> bool {
+        match self {
+            Self::RotatedToken(_) => true,
+            Self::FirstToken(token) => **token == *token_of(given_up),
+            _ => false,
+        }
+    }
+
     /// The one key a change concerns, if it is one.
     fn key(&self) -> Option<&Arc<str>> {
         match self {
-            Self::Put(key, _) | Self::Forget(key) | Self::Push(key, _) => Some(key),
-            Self::Increment { key, .. } | Self::Update { key, .. } => Some(key),
+            Self::Put(key, _) | Self::Forget(key) | Self::Push(key, _) | Self::Increment(key, _) => Some(key),
+            Self::Update { key, .. } => Some(key),
             Self::Flash { key, .. } | Self::Keep { key, .. } => Some(key),
             _ => None,
         }
@@ -163,7 +178,7 @@ impl Change {
         matches!(self, Self::Put(..) | Self::Forget(_) | Self::Flash { .. })
     }
 
-    /// Whether the change may be moved past, because it concerns single keys only in ways that later changes of them undo.
+    /// Whether the change may concern any key, so that others cannot be moved past it.
     fn is_barrier(&self) -> bool {
         matches!(
             self,
@@ -176,6 +191,8 @@ impl Change {
 #[derive(Clone, Default)]
 pub(crate) struct Changes {
     list: Vec<Change>,
+    /// Some change in the list has left its value as it was.
+    quiet: bool,
 }
 
 impl Changes {
@@ -188,22 +205,27 @@ impl Changes {
     }
 
     pub(crate) fn clear(&mut self) {
-        self.list.clear();
+        *self = Self::default();
     }
 
     /// Puts the changes back in front of those that were made while a save of them failed.
     pub(crate) fn put_back(&mut self, mut earlier: Self) {
         earlier.list.append(&mut self.list);
+        earlier.quiet |= self.quiet;
         *self = earlier;
     }
 
     /// Applies a change to the draft and remembers it.
     pub(crate) fn make(&mut self, change: Change, draft: &mut Draft) -> Result<()> {
         // Looking for changes of the key that this one replaces takes time: only where there may be some.
-        let again = change
-            .key()
-            .is_some_and(|key| draft.is_edited(key) || self.list.last().and_then(Change::key) == Some(key));
+        let again = change.key().is_some_and(|key| {
+            self.quiet || draft.is_edited(key) || self.list.last().and_then(Change::key) == Some(key)
+        });
         change.apply(draft)?;
+        self.quiet |= change.key().is_some_and(|key| !draft.is_edited(key));
+        if let Change::Flush(_) | Change::RemoveAll = change {
+            self.list.retain(|earlier| earlier.key().is_none());
+        }
         match change.key().filter(|_| again).cloned() {
             Some(key) if change.is_absolute() => self.drop_superfluous(&key),
             Some(key) if self.merge_into_last(&change, &key, draft) => return Ok(()),
@@ -215,7 +237,9 @@ impl Changes {
 
     /// Drops the changes of a key that is about to be said anew.
     fn drop_superfluous(&mut self, key: &str) {
-        let from = self.list.iter().rposition(Change::is_barrier).map_or(0, |at| at + 1);
+        // What a key held before it was renamed lives on under another.
+        let renames = |change: &Change| matches!(change, Change::Rename { .. });
+        let from = self.list.iter().rposition(renames).map_or(0, |at| at + 1);
         let mut at = 0;
         self.list.retain(|change| {
             at += 1;
@@ -226,28 +250,14 @@ impl Changes {
     /// Turns "put 1, then add 2" into "put 3", and "add 1, then add 2" into "add 3".
     fn merge_into_last(&mut self, change: &Change, key: &str, draft: &Draft) -> bool {
         let concerns = |other: &&mut Change| other.is_barrier() || other.key().is_some_and(|changed| **changed == *key);
-        match (self.list.iter_mut().rev().find(concerns), change) {
-            (Some(Change::Put(_, text)), Change::Increment { .. } | Change::Push(..) | Change::Update { .. }) => {
-                match draft.get(key) {
-                    Some(now) => *text = now.into(),
-                    None => return false,
-                }
-                true
+        let last = self.list.iter_mut().rev().find(concerns);
+        match (last, change) {
+            (Some(Change::Put(_, text)), Change::Increment(..) | Change::Push(..) | Change::Update { .. }) => {
+                draft.get(key).map(|now| *text = now.into()).is_some()
             }
-            (
-                Some(Change::Increment { by, start, .. }),
-                Change::Increment {
-                    by: more,
-                    start: other_start,
-                    ..
-                },
-            ) if start == other_start => match by.checked_add(*more) {
-                Some(sum) => {
-                    *by = sum;
-                    true
-                }
-                None => false,
-            },
+            (Some(Change::Increment(_, by)), Change::Increment(_, more)) => {
+                by.checked_add(*more).map(|sum| *by = sum).is_some()
+            }
             _ => false,
         }
     }
@@ -297,9 +307,9 @@ impl Misfit {
 }
 
 /// An integer plus `by`.
-fn add(text: Option<&str>, by: i128, start: i64) -> Result<i64, Misfit> {
+fn add(text: Option<&str>, by: i128) -> Result<i64, Misfit> {
     let value: i64 = match text {
-        None | Some("null") => start,
+        None | Some("null") => 0,
         Some(text) => text.parse().map_err(|_| Misfit::NoInteger)?,
     };
     let sum = i128::from(value).checked_add(by).ok_or(Misfit::Overflow)?;
@@ -334,6 +344,15 @@ pub(crate) fn token_in(draft: &Draft) -> Option<String> {
 fn lifetime_in_millis(lifetime: Duration) -> u128 {
     let longest = u128::from(to_millis(end_of_time()));
     lifetime.as_nanos().div_ceil(1_000_000).min(longest)
+}
+
+/// 40 characters that follow from an id and do not tell it.
+pub(crate) fn token_of(id: &SessionId) -> String {
+    let digest = Sha256::new()
+        .chain_update(b"session-schema CSRF token\0")
+        .chain_update(id.as_str())
+        .finalize();
+    BASE64URL_NOPAD.encode(&digest[..30])
 }
 
 /// A token as JSON; tokens need no escapes.

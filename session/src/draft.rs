@@ -105,7 +105,8 @@ impl Draft {
     pub(crate) fn flush(&mut self) {
         self.flash.clear();
         self.owner = None;
-        self.remove_where(|key| key != key::CREATED && key != key::LIFETIME);
+        // The lists of flash keys are written anew where there were some; empty ones are not worth a write.
+        self.remove_where(|key| key != key::CREATED && key != key::LIFETIME && !key::is_flash_list(key));
     }
 
     /// Removes the application's keys, and what is known of them.

@@ -108,6 +108,8 @@ mod expiry;
 #[cfg(feature = "axum")]
 mod extract;
 mod flash;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod id;
 mod lease;
 mod manager;

@@ -195,7 +195,10 @@ impl SessionManager {
     pub fn build_session(&self, driver: Arc<dyn Driver>, id: Option<&str>) -> Session {
         let drivers = self.drivers();
         let own = drivers.values().filter_map(|named| named.store.get());
-        let own = own.cloned().find(|store| Arc::ptr_eq(store.driver(), &driver));
+        let own = own
+            .into_iter()
+            .find(|store| Arc::ptr_eq(store.driver(), &driver))
+            .cloned();
         drop(drivers);
         let store = own.unwrap_or_else(|| Arc::new(Store::new(driver)));
         Session::by_hand(Arc::new(self.backend(store)), id.and_then(|id| id.parse().ok()))

@@ -26,6 +26,10 @@ pub(crate) mod key {
     pub(crate) const FLASH_AT: &str = "_flash.at";
     /// What stays until a request has read it, with its stamp.
     pub(crate) const FLASH_UNREAD: &str = "_flash.unread";
+    /// Whether it is one of the four above.
+    pub(crate) fn is_flash_list(key: &str) -> bool {
+        [FLASH_NEW, FLASH_OLD, FLASH_AT, FLASH_UNREAD].contains(&key)
+    }
     /// Milliseconds since 1970 at which the session began; only where it has an absolute lifetime.
     pub(crate) const CREATED: &str = "_created";
     /// The session's own idle lifetime in milliseconds; only where it has one.

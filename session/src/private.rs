@@ -2,7 +2,6 @@
 //!
 //! Generated code names everything through this module, so that it means the same wherever it stands.
 
-pub use core::convert::From;
 pub use core::default::Default;
 pub use core::fmt::{Debug, Formatter, Result as FmtResult};
 pub use core::primitive::str;
@@ -15,16 +14,13 @@ pub use crate::schema::{Accessors, Field, Fill, Source, StoreAs, assert_disjoint
 use crate::schema::Key;
 use crate::session::Session;
 
-/// What a failed write is in `serde_json`; what `with` modules return.
-pub type Json<T> = serde_json::Result<T>;
-
 /// The accessors of what failed to compile as a schema.
 #[derive(Debug)]
 pub enum NoAccessors {}
 
 impl Accessors for NoAccessors {
     fn new(_: Session) -> Self {
-        not_compiled()
+        not_compiled::nothing()
     }
 
     fn session(&self) -> &Session {
@@ -33,8 +29,35 @@ impl Accessors for NoAccessors {
 }
 
 /// Stands in the code beside a compile error, which keeps it from being run.
-pub fn not_compiled<T>() -> T {
-    unreachable!("the derive has reported an error")
+pub mod not_compiled {
+    pub fn nothing<T>() -> T {
+        unreachable!("the derive has reported an error")
+    }
+
+    pub fn serialize<T, S: serde::Serializer>(_: &T, _: S) -> Result<S::Ok, S::Error> {
+        nothing()
+    }
+
+    pub fn deserialize<'de, T, D: serde::Deserializer<'de>>(_: D) -> Result<T, D::Error> {
+        nothing()
+    }
+}
+
+/// What `#[session(default = "text")]` makes of its text.
+#[diagnostic::on_unimplemented(
+    message = "a default in quotes is text, which does not make a `{Self}`",
+    label = "not a `{Self}`",
+    note = "write the value itself: a number without quotes, or any other expression of that type"
+)]
+pub trait FromText {
+    fn from_text(text: &'static str) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: From<&'static str>> FromText for T {
+    fn from_text(text: &'static str) -> Self {
+        text.into()
+    }
 }
 
 pub fn get<S, V, K>(session: &Session, key: Key<S, V, K>) -> Result<V> {

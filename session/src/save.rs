@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::backend::{Backend, Mark, Stored};
-use crate::changes::{Change, Changes};
+use crate::changes::Changes;
 use crate::clock::after;
 use crate::draft::Draft;
 use crate::driver::{Expected, Written};
@@ -28,7 +28,7 @@ const HOPS: usize = 16;
 /// What one save has to do.
 pub(crate) struct Job {
     /// The session that the handler ended.
-    pub(crate) ended: Option<Stored>,
+    pub(crate) ended: Option<Box<Stored>>,
     pub(crate) plan: Plan,
     pub(crate) changes: Changes,
     pub(crate) now: SystemTime,
@@ -81,10 +81,23 @@ pub(crate) enum Outcome {
     Gone,
 }
 
+/// What has become of giving a session a new id.
+enum Handed {
+    /// It goes by the new id.
+    Over,
+    /// The store failed when it was told so, and nobody can say whether the old record leads to the new one: both have to stay.
+    Perhaps(Error),
+    /// Another request was faster in giving it a new id. It keeps that one.
+    Elsewhere(Stored),
+    /// It was destroyed.
+    Gone,
+}
+
 impl Backend {
+    /// What is rare is boxed, so that the future of an ordinary save is small.
     pub(crate) async fn perform(&self, job: &Job) -> Result<Outcome> {
         if let Some(ended) = &job.ended {
-            self.destroy(ended.clone(), job.now).await?;
+            Box::pin(self.destroy((**ended).clone(), job.now)).await?;
         }
         let changes = &job.changes;
         match &job.plan {
@@ -92,9 +105,9 @@ impl Backend {
             Plan::Create { id, record } => self.create(*id, record).await.map(Outcome::Stored),
             Plan::Replace { stored, record } => self.replace(stored.clone(), record.clone(), changes, job.now).await,
             Plan::Renew { stored, id, record } => {
-                self.renew(stored.clone(), *id, record.clone(), changes, job.now).await
+                Box::pin(self.renew(stored.clone(), *id, record.clone(), changes, job.now)).await
             }
-            Plan::Touch { stored, until } => self.touch(stored.clone(), *until).await,
+            Plan::Touch { stored, until } => Box::pin(self.touch(stored.clone(), *until, job.now)).await,
         }
     }
 
@@ -137,7 +150,7 @@ impl Backend {
                 }
                 Written::Gone => return Ok(Outcome::Gone),
                 Written::Conflict(newer) => {
-                    let Some(newer) = self.catch_up(stored, newer, attempt, now).await? else {
+                    let Some(newer) = Box::pin(self.catch_up(stored, newer, attempt, now)).await? else {
                         return Ok(Outcome::Gone);
                     };
                     stored = newer;
@@ -152,49 +165,66 @@ impl Backend {
     /// old record, with which the visitor goes on, and another that nobody knows and that expires.
     async fn renew(
         &self,
-        mut stored: Stored,
+        stored: Stored,
         id: SessionId,
         record: Record,
         changes: &Changes,
         now: SystemTime,
     ) -> Result<Outcome> {
         let mut new = self.create(id, &record).await?;
+        let handed = match self.hand_over(stored, &mut new, changes, now).await {
+            Ok(Handed::Over) => {
+                tracing::debug!(target: "session_schema", "a session has been given a new id");
+                return Ok(Outcome::Stored(new));
+            }
+            Ok(Handed::Perhaps(error)) => return Err(error),
+            other => other,
+        };
+        // Nobody has been told the new id, nor will be.
+        let destroyed = self.limited().destroy(&new.key).await;
+        let handed = handed?;
+        destroyed?;
+        match handed {
+            Handed::Elsewhere(stored) => {
+                let record = self.replay(&stored, changes, now)?;
+                self.replace(stored, record, changes, now).await
+            }
+            _ => Ok(Outcome::Gone),
+        }
+    }
+
+    /// Puts a mark in the place of the old record. What others write there until then is taken over into the new one.
+    async fn hand_over(
+        &self,
+        mut stored: Stored,
+        new: &mut Stored,
+        changes: &Changes,
+        now: SystemTime,
+    ) -> Result<Handed> {
         let mark = Mark {
             to: new.key,
             until: after(now, GRACE),
         };
         for attempt in 0..ATTEMPTS {
             let expected = Expected::Version(stored.record.version());
-            match self.limited().write(&stored.key, &mark.record(), expected).await? {
-                Written::Done(_) => {
-                    tracing::debug!(target: "session_schema", "a session has been given a new id");
-                    return Ok(Outcome::Stored(new));
-                }
-                Written::Gone => {
-                    self.limited().destroy(&new.key).await?;
-                    return Ok(Outcome::Gone);
-                }
-                Written::Conflict(newer) => {
-                    let old_key = stored.key;
-                    let Some(newer) = self.catch_up(stored, newer, attempt, now).await? else {
-                        self.limited().destroy(&new.key).await?;
-                        return Ok(Outcome::Gone);
-                    };
-                    stored = newer;
-                    if stored.key != old_key {
-                        // Another request was faster in giving the session a new id. It keeps that one.
-                        self.limited().destroy(&new.key).await?;
-                        let record = self.replay(&stored, changes, now)?;
-                        return self.replace(stored, record, changes, now).await;
-                    }
-                    let record = self.replay(&stored, changes, now)?;
-                    let expected = Expected::Version(new.record.version());
-                    match self.limited().write(&new.key, &record, expected).await? {
-                        Written::Done(version) => new.record = record.with_version(version),
-                        // Nobody knows the new id: "all sessions of the owner" have been destroyed.
-                        Written::Gone | Written::Conflict(_) => return Ok(Outcome::Gone),
-                    }
-                }
+            let newer = match self.limited().write(&stored.key, &mark.record(), expected).await {
+                Ok(Written::Done(_)) => return Ok(Handed::Over),
+                Ok(Written::Gone) => return Ok(Handed::Gone),
+                Ok(Written::Conflict(newer)) => newer,
+                Err(error) => return Ok(Handed::Perhaps(error)),
+            };
+            let old_key = stored.key;
+            stored = match self.catch_up(stored, newer, attempt, now).await? {
+                Some(newer) if newer.key == old_key => newer,
+                Some(newer) => return Ok(Handed::Elsewhere(newer)),
+                None => return Ok(Handed::Gone),
+            };
+            let record = self.replay(&stored, changes, now)?;
+            let expected = Expected::Version(new.record.version());
+            match self.limited().write(&new.key, &record, expected).await? {
+                Written::Done(version) => new.record = record.with_version(version),
+                // Nobody knows the new id: "all sessions of the owner" have been destroyed.
+                Written::Gone | Written::Conflict(_) => return Ok(Handed::Gone),
             }
         }
         Err(conflict())
@@ -222,17 +252,22 @@ impl Backend {
 
     /// Moves an expiry. That the session has gone, or goes by another id, is the store's to say: the cookie must not be
     /// renewed then.
-    async fn touch(&self, mut stored: Stored, until: SystemTime) -> Result<Outcome> {
+    async fn touch(&self, stored: Stored, until: SystemTime, now: SystemTime) -> Result<Outcome> {
         if !self.limited().touch(&stored.key, until).await? {
             return Ok(Outcome::Gone);
         }
-        match self.limited().read(&stored.key).await? {
-            Some(record) if Mark::in_payload(record.parsed()).is_none() => {
-                stored.record = stored.record.with_expires_at(until);
-                Ok(Outcome::Stored(stored))
+        let Some(mut newest) = self.newest(stored, now).await? else {
+            return Ok(Outcome::Gone);
+        };
+        // Another request may have given the session a life of another length meanwhile.
+        let draft = Draft::of(&newest.record);
+        if let Some(until) = self.settings.moved_expiry(&newest.record, &draft, now) {
+            if !self.limited().touch(&newest.key, until).await? {
+                return Ok(Outcome::Gone);
             }
-            _ => Ok(Outcome::Gone),
+            newest.record = newest.record.with_expires_at(until);
         }
+        Ok(Outcome::Stored(newest))
     }
 
     /// What a session is now that another request has written it, under whatever id; `None` when it is gone.
@@ -293,9 +328,8 @@ impl Backend {
     fn replay(&self, stored: &Stored, changes: &Changes, now: SystemTime) -> Result<Record> {
         let mut draft = Draft::of(&stored.record);
         for change in changes.iter() {
-            match change {
-                Change::RotatedToken(_) if stored.joined => {}
-                change => change.apply(&mut draft)?,
+            if !(stored.joined && change.is_void_under_new_id(&stored.id)) {
+                change.apply(&mut draft)?;
             }
         }
         self.record_of(&mut draft, Some(&stored.record), now)

@@ -31,6 +31,24 @@ use crate::state::{CookieChange, State};
 /// * What cannot be stored (see [`ErrorKind::Encode`](crate::ErrorKind::Encode)) fails in the method that was to store it, and changes nothing.
 /// * A change records what is different, not the whole content: concurrent requests of one visitor lose nothing.
 ///
+/// # As an extractor
+///
+/// ```
+/// use session_schema::{Result, Session};
+///
+/// async fn visits(session: Session) -> Result<String> {
+///     let visits = session.increment("visits", 1)?;
+///     Ok(format!("visit number {visits}"))
+/// }
+/// ```
+///
+/// * `Session` and `TypedSession<S>` load the session, once per request, however many extractors and middleware ask for it. A store that fails is
+///   an error response (503 or 500, without a detail), and the handler is not called: it would take the visitor for another.
+/// * `Option<Session>` and `Option<TypedSession<S>>` are `None` where no [`SessionLayer`](crate::SessionLayer) is installed. Without the `Option` that is
+///   a 500, and a line in the log that says what is missing.
+/// * A page that a browser prefetches may never be shown, so such a request ages no flash and prolongs no session. What its handler
+///   changes is saved: a header that the client chooses must not switch a counter off.
+///
 /// # Errors
 ///
 /// Every method that changes the session fails with [`ErrorKind::Committed`](crate::ErrorKind::Committed) once the response is on
@@ -243,7 +261,7 @@ impl Session {
     ///
     /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when the value is no integer or the sum does not fit `i64`; the value stays as it is.
     pub fn increment(&self, key: &str, by: i64) -> Result<i64> {
-        self.increment_from(key, by, 0)
+        self.add(key, by.into())
     }
 
     /// Subtracts from an integer and returns the difference. See [`increment`](Session::increment).
@@ -252,7 +270,7 @@ impl Session {
     ///
     /// As [`increment`](Session::increment).
     pub fn decrement(&self, key: &str, by: i64) -> Result<i64> {
-        self.add(key, -i128::from(by), 0)
+        self.add(key, -i128::from(by))
     }
 
     /// Appends to a list. Absent and null count as an empty one. Concurrent requests all append.
@@ -511,21 +529,22 @@ impl Session {
 
     async fn save_now(&self) -> Result<()> {
         let _gate = self.0.io.lock().await;
-        self.load(|| false).await?;
+        if !self.is_started() {
+            // Boxed, because the future of every save would be as large as this one otherwise.
+            Box::pin(self.load(|| false)).await?;
+        }
         let backend = &*self.0.backend;
-        let job = {
+        let (job, refused) = {
             let mut slot = self.lock();
-            if slot.phase == Phase::Detached && slot.state().needs_cookie() {
-                return Err(Error::no_more_cookie());
-            }
-            slot.state().plan(backend, backend.clock.now())?
+            let may_tell_an_id = slot.phase != Phase::Detached;
+            slot.state().plan(backend, backend.clock.now(), may_tell_an_id)
         };
         let timer = Timer::start();
         let outcome = backend.perform(&job).await;
         if let (Some(elapsed), Ok(_)) = (timer.elapsed(), &outcome) {
             tracing::debug!(target: "session_schema", what = job.plan.name(), ?elapsed, "a session was saved");
         }
-        self.lock().state().settle(job, outcome, backend)
+        self.lock().state().settle(job, outcome, backend).and(refused)
     }
 
     /// Loads the session anew: what other requests have stored since is seen, and what was changed here and not yet saved is applied to it.
@@ -630,7 +649,7 @@ impl Session {
         let result = self.save_now().await;
         let lease = self.lock().lease.take();
         if let Some(lease) = lease {
-            lease.release().await;
+            Box::pin(lease.release()).await;
         }
         Committed {
             result,
@@ -726,14 +745,9 @@ impl Session {
         self.change_key(key, |state| state.change(key, |key| Change::Push(key, text.into())))
     }
 
-    /// Adds to an integer; absent and null count as `start`.
-    pub(crate) fn increment_from(&self, key: &str, by: i64, start: i64) -> Result<i64> {
-        self.add(key, by.into(), start)
-    }
-
-    fn add(&self, key: &str, by: i128, start: i64) -> Result<i64> {
+    fn add(&self, key: &str, by: i128) -> Result<i64> {
         self.change_key(key, |state| {
-            state.change(key, |key| Change::Increment { key, by, start })?;
+            state.change(key, |key| Change::Increment(key, by))?;
             let sum = state.peek(key).and_then(|text| text.parse().ok());
             Ok(sum.expect("the sum of two integers is one"))
         })

@@ -6,13 +6,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use data_encoding::BASE64URL_NOPAD;
-use sha2::{Digest, Sha256};
-
 use crate::backend::{Backend, Found, Stored};
-use crate::changes::{Change, Changes, token_in};
+use crate::changes::{Change, Changes, token_in, token_of};
 use crate::draft::Draft;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flash::{Stamp, new_stamp};
 use crate::id::SessionId;
 use crate::payload::{Text, is_reserved, key};
@@ -49,8 +46,10 @@ pub(crate) struct State {
     /// `regenerate` was called: the stored session is to go by `id`.
     renewed: bool,
     /// The session that `invalidate` ended; before loading, that it is to be ended.
-    ended: Option<Stored>,
+    ended: Option<Box<Stored>>,
     end_what_is_found: bool,
+    /// `invalidate` has ended a session in this request.
+    has_ended: bool,
     /// No record was found: the session began with this request.
     new: bool,
     /// Its expiry is worth moving.
@@ -70,6 +69,7 @@ impl Default for State {
             renewed: false,
             ended: None,
             end_what_is_found: false,
+            has_ended: false,
             new: true,
             touch: false,
             cookie: CookieChange::Keep,
@@ -104,8 +104,7 @@ impl State {
                 self.end_what_is_found = false;
             }
             Found::Session(stored) if self.end_what_is_found => {
-                self.ended = Some(stored);
-                self.cookie = CookieChange::Remove;
+                self.end(stored);
                 self.origin = Origin::Fresh;
                 self.renewed = false;
                 self.end_what_is_found = false;
@@ -161,25 +160,47 @@ impl State {
         };
         let mut draft = Draft::of(&stored.record);
         let mut changes = Changes::default();
-        for change in self.changes.iter() {
+        for change in self.unsaved(&stored) {
             changes.make(change.clone(), &mut draft)?;
         }
         (self.draft, self.changes) = (draft, changes);
-        self.origin = Origin::Stored(stored);
+        self.take_on(stored);
         Ok(())
     }
 
-    /// The record is gone. What was changed has no place any more, and what an earlier save had to tell the browser is not so.
-    fn lose(&mut self) {
-        if let CookieChange::Set(..) = self.cookie {
-            self.cookie = CookieChange::Keep;
+    /// What is still to be saved to a session.
+    fn unsaved(&self, stored: &Stored) -> impl Iterator<Item = &Change> {
+        let is_void = |change: &Change| stored.joined && change.is_void_under_new_id(&stored.id);
+        self.changes.iter().filter(move |change| !is_void(change))
+    }
+
+    /// The session is stored like this. One that another request has given a new id keeps that one.
+    fn take_on(&mut self, stored: Stored) {
+        if stored.joined {
+            self.id = Some(stored.id);
+            self.renewed = false;
+            self.withdraw_id();
         }
+        self.origin = Origin::Stored(stored);
+    }
+
+    /// The record is gone. What was changed has no place any more.
+    fn lose(&mut self) {
         if !self.changes.is_empty() {
             tracing::warn!(target: "session_schema", "changes of a session that has been destroyed or goes by a new id are dropped");
         }
         self.origin = Origin::Lost;
         self.forget_everything();
         self.new = true;
+        self.withdraw_id();
+    }
+
+    /// The browser must not be told an id that has gone, or been given up: it may have a better one meanwhile.
+    fn withdraw_id(&mut self) {
+        self.cookie = match self.has_ended {
+            true => CookieChange::Remove,
+            false => CookieChange::Keep,
+        };
     }
 
     fn forget_everything(&mut self) {
@@ -368,7 +389,8 @@ impl State {
             return Ok(token);
         }
         let id = self.id()?;
-        let first = self.draft.base().get(key::TOKEN).is_none() && !self.changes.iter().any(renews_token);
+        let none_before = self.draft.base().get(key::TOKEN).is_none() && !self.changes.iter().any(renews_token);
+        let first = none_before && !self.stored().is_some_and(|stored| stored.joined);
         let token: Arc<str> = match first {
             true => token_of(&id).into(),
             false => random_token()?,
@@ -385,9 +407,10 @@ impl State {
 
     fn rotate_token(&mut self) -> Result<()> {
         let id = self.id()?;
-        match token_in(&self.draft) {
-            Some(_) => self.make(Change::RotatedToken(token_of(&id).into())),
-            None => Ok(()),
+        // Where there is a record, another request may be giving it its first token at this moment.
+        match self.renewed || token_in(&self.draft).is_some() {
+            true => self.make(Change::RotatedToken(token_of(&id).into())),
+            false => Ok(()),
         }
     }
 
@@ -407,8 +430,7 @@ impl State {
         self.forget_everything();
         match std::mem::replace(&mut self.origin, Origin::Fresh) {
             Origin::Stored(stored) => {
-                self.ended = Some(stored);
-                self.cookie = CookieChange::Remove;
+                self.end(stored);
             }
             Origin::Waiting => {
                 self.end_what_is_found = true;
@@ -421,27 +443,24 @@ impl State {
         Ok(())
     }
 
+    fn end(&mut self, stored: Stored) {
+        self.ended = Some(Box::new(stored));
+        self.has_ended = true;
+        self.cookie = CookieChange::Remove;
+    }
+
     pub(crate) fn set_lifetime(&mut self, lifetime: Option<Duration>) -> Result<()> {
         self.make(Change::Lifetime(lifetime))
     }
 }
 
 fn renews_token(change: &Change) -> bool {
-    matches!(change, Change::Flush(_) | Change::Token(_) | Change::RotatedToken(_))
+    matches!(change, Change::Flush(_) | Change::Token(_))
 }
 
 /// A CSRF token that nothing tells in advance.
 fn random_token() -> Result<Arc<str>> {
     SessionId::generate().map(|id| token_of(&id).into())
-}
-
-/// 40 characters that follow from an id and do not tell it.
-fn token_of(id: &SessionId) -> String {
-    let digest = Sha256::new()
-        .chain_update(b"session-schema CSRF token\0")
-        .chain_update(id.as_str())
-        .finalize();
-    BASE64URL_NOPAD.encode(&digest[..30])
 }
 
 // Saving.
@@ -459,12 +478,6 @@ impl State {
         kept && !self.changes.is_empty() && (self.draft.has_edits() || !self.is_started()) || self.ended.is_some()
     }
 
-    /// Whether a save would have to tell the browser an id.
-    pub(crate) fn needs_cookie(&mut self) -> bool {
-        self.draft.seal();
-        self.renewed || matches!(self.origin, Origin::Fresh) && !self.draft.is_empty()
-    }
-
     /// Whether a session that was never loaded has something to save.
     pub(crate) fn is_idle(&self) -> bool {
         !self.is_started() && self.changes.is_empty() && !self.end_what_is_found && !self.renewed
@@ -474,24 +487,36 @@ impl State {
         self.cookie
     }
 
-    /// What a save has to do now. The changes go with it; [`settle`](State::settle) says what becomes of them.
-    pub(crate) fn plan(&mut self, backend: &Backend, now: SystemTime) -> Result<Job> {
-        self.age()?;
-        self.draft.seal();
-        let plan = self.next_step(backend, now)?;
-        let changes = match plan {
-            Plan::Nothing | Plan::Touch { .. } => Changes::default(),
+    /// What a save has to do now. The changes go with it; [`settle`](State::settle) says what becomes of them. An error means that the
+    /// changes cannot be stored and stay to be saved; a session that was ended is destroyed all the same.
+    pub(crate) fn plan(&mut self, backend: &Backend, now: SystemTime, may_tell_an_id: bool) -> (Job, Result<()>) {
+        let (plan, refused) = match self.next_step(backend, now) {
+            Ok(Plan::Create { .. } | Plan::Renew { .. }) if !may_tell_an_id => {
+                (Plan::Nothing, Err(Error::no_more_cookie()))
+            }
+            Ok(plan) => (plan, Ok(())),
+            Err(error) => (Plan::Nothing, Err(error)),
+        };
+        // Changes that come to nothing are done, as if they had been saved when the session was loaded. What a session without a
+        // record has been told, such as its lifetime, waits until there is something to store.
+        let changes = match (&plan, &self.origin) {
+            (Plan::Nothing, Origin::Waiting | Origin::Fresh) => Changes::default(),
+            _ if refused.is_err() => Changes::default(),
             _ => std::mem::take(&mut self.changes),
         };
-        Ok(Job {
-            ended: self.ended.take(),
+        let ended = self.ended.take();
+        let job = Job {
+            ended,
             plan,
             changes,
             now,
-        })
+        };
+        (job, refused)
     }
 
     fn next_step(&mut self, backend: &Backend, now: SystemTime) -> Result<Plan> {
+        self.age()?;
+        self.draft.seal();
         Ok(match &self.origin {
             Origin::Lost if self.changes.is_empty() => Plan::Nothing,
             Origin::Lost => Plan::Drop,
@@ -568,24 +593,21 @@ impl State {
             }
             _ => false,
         };
-        if !told && !stored.joined {
+        if !told {
             self.cookie = CookieChange::Set(stored.id, until);
         }
-        let mut draft = Draft::of(&stored.record);
-        self.id = Some(stored.id);
-        self.renewed = false;
-        self.touch = false;
-        self.origin = Origin::Stored(stored);
         // What was changed while the save ran.
-        let later = std::mem::take(&mut self.changes);
-        let mut kept = Changes::default();
+        let (mut draft, mut later) = (Draft::of(&stored.record), Changes::default());
         let mut first_error = Ok(());
-        for change in later.iter() {
-            if let Err(error) = kept.make(change.clone(), &mut draft) {
+        for change in self.unsaved(&stored) {
+            if let Err(error) = later.make(change.clone(), &mut draft) {
                 first_error = first_error.and(Err(error));
             }
         }
-        (self.draft, self.changes) = (draft, kept);
+        (self.draft, self.changes) = (draft, later);
+        self.id = Some(stored.id);
+        (self.renewed, self.touch) = (false, false);
+        self.take_on(stored);
         first_error
     }
 }

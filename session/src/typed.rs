@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::id::SessionId;
 use crate::payload::Payload;
-use crate::schema::{Accessors, DataKeyOf, Fill, Integer, KeyInfo, KeyOf, List, SessionSchema, Source, StoreAs};
+use crate::schema::{Accessors, DataKeyOf, Fill, Integer, KeyOf, List, SessionSchema, Source, StoreAs};
 use crate::session::Session;
 
 /// A [`Session`] whose keys are the fields of `S`: a wrong key or a value of the wrong type does not compile.
@@ -212,17 +212,13 @@ impl<S: SessionSchema> TypedSession<S> {
         fill.store(self.session())
     }
 
-    /// Removes every key of the session, those of other schemas too, and keeps its id.
+    /// Removes every key of the session, those of other schemas too, and its owner; it keeps its id.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Committed`](crate::ErrorKind::Committed) after the response.
     pub fn flush(&self) -> Result<()> {
-        self.session().flush()?;
-        match S::KEYS.iter().any(KeyInfo::is_owner) {
-            true => self.session().set_owner(None),
-            false => Ok(()),
-        }
+        self.session().flush()
     }
 
     /// Keeps every flash value for one more request.

@@ -271,6 +271,21 @@ async fn a_payload_that_is_too_large_is_refused_at_save_and_at_load(site: Site) 
     assert_eq!(user(&browser).await, None);
 }
 
+async fn a_logout_ends_the_session_although_what_was_stored_after_it_cannot_be_saved(site: Site) {
+    // LIFE-12, ERR-19
+    let browser = site.app_with(|layer| layer.with_max_bytes(1000)).browser();
+    browser.visit(|session| session.put("user", 7).unwrap()).await.value();
+    let id = browser.id();
+    let visit = browser.visit(|session| {
+        session.invalidate().unwrap();
+        session.put("big", "x".repeat(1000)).unwrap();
+    });
+    let visit = visit.await;
+    assert_opaque(&visit, 500);
+    assert_eq!(visit.cookie().expect("the cookie is removed").value(), "");
+    assert!(site.record(&id).await.is_none());
+}
+
 async fn after_invalidate_a_session_is_empty_and_can_be_used_on(site: Site) {
     // ERR-21
     let browser = signed_in(&site).await;
@@ -369,6 +384,7 @@ on_every_driver! {
     a_dead_or_malformed_cookie_is_left_alone,
     a_malformed_cookie_costs_no_call_of_the_store,
     a_payload_that_is_too_large_is_refused_at_save_and_at_load,
+    a_logout_ends_the_session_although_what_was_stored_after_it_cannot_be_saved,
     after_invalidate_a_session_is_empty_and_can_be_used_on,
     a_handler_that_returns_the_error_of_a_session_responds_with_its_status,
 }

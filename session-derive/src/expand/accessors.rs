@@ -5,7 +5,7 @@ use quote::{format_ident, quote};
 
 use super::written::written;
 use super::{CratePath, outside};
-use crate::model::{Field, Schema, here};
+use crate::model::{Field, Schema};
 
 /// The name of the generated struct.
 pub(super) fn name(schema: &Schema<'_>) -> Ident {
@@ -64,7 +64,7 @@ fn methods(schema: &Schema<'_>, field: &Field<'_>, path: &CratePath) -> Vec<Toke
         return vec![
             method("get", read, Signature::Reads),
             method("put", put, Signature::Stores),
-            method("pull", pull, Signature::Reads),
+            method("pull", pull, Signature::Removes),
             method("flash", flash, Signature::Stores),
         ];
     }
@@ -79,7 +79,7 @@ fn methods(schema: &Schema<'_>, field: &Field<'_>, path: &CratePath) -> Vec<Toke
         method("flash", flash, Signature::Stores),
         method("now", now, Signature::Stores),
         method("keep", keep, Signature::Changes),
-        method("pull", pull, Signature::Reads),
+        method("pull", pull, Signature::Removes),
     ]
 }
 
@@ -95,6 +95,7 @@ fn absent(field: &Field<'_>) -> String {
 #[derive(Clone, Copy)]
 enum Signature {
     Reads,
+    Removes,
     Stores,
     Changes,
 }
@@ -109,11 +110,11 @@ fn method(
 ) -> TokenStream {
     let private = path.private();
     let (vis, shop, constant) = (&field.vis, schema.ident, &field.constant);
-    let name = Ident::new(&format!("{verb}_{}", field.plain_name()), here(field.ident));
+    let name = Ident::new(&format!("{verb}_{}", field.plain_name()), field.ident.span());
     let verb = Ident::new(verb, Span::call_site());
     let ty = outside(field.ty, shop);
     let (parameter, argument, output) = match signature {
-        Signature::Reads => (quote!(), quote!(), quote!(#ty)),
+        Signature::Reads | Signature::Removes => (quote!(), quote!(), quote!(#ty)),
         Signature::Stores => (
             quote!(, __session_value: impl #private::StoreAs<#ty>),
             quote!(, __session_value),
@@ -121,13 +122,7 @@ fn method(
         ),
         Signature::Changes => (quote!(), quote!(), quote!(())),
     };
-    let errors = match signature {
-        Signature::Reads => " `ErrorKind::WrongType` when something else is stored.",
-        Signature::Stores => {
-            " `ErrorKind::Encode` when JSON cannot hold the value, `ErrorKind::Committed` after the response."
-        }
-        Signature::Changes => " `ErrorKind::Committed` after the response.",
-    };
+    let errors = errors(field, signature);
     let docs = field.docs();
     let separator = (!docs.is_empty()).then(|| quote!(#[doc = ""]));
     let deprecated = field.deprecated();
@@ -144,5 +139,20 @@ fn method(
         #vis fn #name(&self #parameter) -> #private::Result<#output> {
             #private::#verb(&self.__session, #shop::#constant #argument)
         }
+    }
+}
+
+/// When an accessor fails, in words.
+fn errors(field: &Field<'_>, signature: Signature) -> &'static str {
+    match (signature, field.attrs.lenient) {
+        (Signature::Reads, false) => " `ErrorKind::WrongType` when something else is stored.",
+        (Signature::Reads, true) => " None: something else that is stored reads as the default.",
+        (Signature::Removes, false) => {
+            " `ErrorKind::WrongType` when something else is stored, which then stays; `ErrorKind::Committed` after the response."
+        }
+        (Signature::Stores, _) => {
+            " `ErrorKind::Encode` when JSON cannot hold the value, `ErrorKind::Committed` after the response."
+        }
+        (Signature::Removes | Signature::Changes, _) => " `ErrorKind::Committed` after the response.",
     }
 }

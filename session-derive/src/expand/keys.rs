@@ -1,7 +1,7 @@
 //! `Shop::CART` and its like.
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, quote, quote_spanned};
+use quote::{quote, quote_spanned};
 use syn::{Expr, ExprLit, Lit};
 
 use super::{CratePath, outside};
@@ -48,20 +48,25 @@ fn docs(field: &Field<'_>) -> TokenStream {
 
 /// The expression that makes the key's `Field`.
 fn definition(field: &Field<'_>, ty: &TokenStream, path: &CratePath) -> TokenStream {
-    let private = path.private();
     let name = &field.name;
     let default = default(field, ty, path);
     let base = match &field.attrs.with {
-        Some(module) => quote_spanned! {here(module)=>
-            #private::Field::with(
-                #name,
-                #default,
-                |__session_value, __session_writer| #module::serialize(__session_value, __session_writer),
-                |__session_reader| #module::deserialize(__session_reader),
-            )
-        },
+        Some(module) => {
+            let private = path.private_at(here(module));
+            quote_spanned! {here(module)=>
+                #private::Field::with(
+                    #name,
+                    #default,
+                    |__session_value, __session_writer| #module::serialize(__session_value, __session_writer),
+                    |__session_reader| #module::deserialize(__session_reader),
+                )
+            }
+        }
         // At the type, because that is where a missing `Serialize` is missed.
-        None => quote_spanned!(here(field.ty)=> #private::Field::<#ty>::new(#name, #default)),
+        None => {
+            let private = path.private_at(here(field.ty));
+            quote_spanned!(here(field.ty)=> #private::Field::<#ty>::new(#name, #default))
+        }
     };
     let aliases = &field.attrs.aliases;
     let aliases = (!aliases.is_empty()).then(|| quote!(.aliases(&[#(#aliases),*])));
@@ -74,14 +79,16 @@ fn definition(field: &Field<'_>, ty: &TokenStream, path: &CratePath) -> TokenStr
 
 /// A function that makes the value of an absent key.
 fn default(field: &Field<'_>, ty: &TokenStream, path: &CratePath) -> TokenStream {
-    let private = path.private();
     match &field.attrs.default {
-        None => quote_spanned!(here(field.ty)=> <#ty as #private::Default>::default),
-        Some(text) if is_text(text) => quote_spanned!(here(text)=> || #private::From::from(#text)),
-        Some(expr) => {
-            let expr = expr.to_token_stream();
-            quote!(|| #expr)
+        None => {
+            let private = path.private_at(here(field.ty));
+            quote_spanned!(here(field.ty)=> <#ty as #private::Default>::default)
         }
+        Some(text) if is_text(text) => {
+            let private = path.private_at(here(text));
+            quote_spanned!(here(text)=> || #private::FromText::from_text(#text))
+        }
+        Some(expr) => quote!(|| #expr),
     }
 }
 

@@ -8,37 +8,46 @@ mod keys;
 mod schema;
 mod written;
 
-use proc_macro2::{Ident, TokenStream, TokenTree};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 
+use crate::attr::StructAttrs;
 use crate::model::Schema;
 
-pub(crate) fn expand(schema: &Schema<'_>) -> TokenStream {
-    let path = CratePath::of(schema);
-    let keys = keys::expand(schema, &path);
-    let accessors = accessors::expand(schema, &path);
-    let schema = schema::expand(schema, &path);
+pub(crate) fn expand(schema: &Schema<'_>, path: &CratePath) -> TokenStream {
+    let keys = keys::expand(schema, path);
+    let accessors = accessors::expand(schema, path);
+    let schema = schema::expand(schema, path);
     quote!(#keys #accessors #schema)
 }
 
 /// Where the library is: `::session_schema`, or what `#[session(crate = "..")]` says.
-struct CratePath(TokenStream);
+pub(crate) struct CratePath(TokenStream);
 
 impl CratePath {
-    fn of(schema: &Schema<'_>) -> Self {
-        Self(match &schema.attrs.crate_path {
+    pub(crate) fn of(attrs: &StructAttrs) -> Self {
+        Self(match &attrs.crate_path {
             Some(path) => path.to_token_stream(),
             None => quote!(::session_schema),
         })
     }
 
     /// The path of what is public.
-    fn public(&self) -> &TokenStream {
+    pub(crate) fn public(&self) -> &TokenStream {
         &self.0
     }
 
+    /// The same as [`private`](Self::private), said to stand at some place: an error shows all places that its tokens have.
+    fn private_at(&self, place: Span) -> TokenStream {
+        let moved = self.private().into_iter().map(|mut token| {
+            token.set_span(place);
+            token
+        });
+        moved.collect()
+    }
+
     /// The path of what only generated code uses.
-    fn private(&self) -> TokenStream {
+    pub(crate) fn private(&self) -> TokenStream {
         let path = &self.0;
         quote!(#path::private)
     }

@@ -1,4 +1,4 @@
-//! Times, in rounds in which everybody has a turn: what slows the machine for a while slows all of them.
+//! Times, in short turns that everybody has again and again: what slows the machine for a while slows all of them.
 
 use std::time::Instant;
 
@@ -23,15 +23,24 @@ impl Times {
     }
 }
 
+/// How many requests are measured at once: few enough that most bursts are over before the machine turns to something else.
+const BURST: usize = 100;
+
 pub(crate) fn measure(runtime: &Runtime, rounds: usize, requests: usize) -> Times {
     let pairs: Vec<_> = contender::pairs().collect();
-    let mut times = vec![Vec::with_capacity(rounds); pairs.len()];
-    for round in 0..rounds {
-        for turn in 0..pairs.len() {
-            // Nobody always comes after the same other.
-            let at = (turn + round) % pairs.len();
-            let (contender, workload) = pairs[at];
-            times[at].push(runtime.block_on(one_turn(contender, workload, requests)));
+    let mut times = vec![Vec::new(); pairs.len()];
+    for _ in 0..rounds {
+        // New applications in every round: sessions pile up in them.
+        let visits = pairs
+            .iter()
+            .map(|&(contender, workload)| runtime.block_on(Visit::new(contender, workload)));
+        let visits: Vec<_> = visits.collect();
+        for burst in 0..requests.div_ceil(BURST) {
+            for turn in 0..pairs.len() {
+                // Nobody always comes after the same other.
+                let at = (turn + burst) % pairs.len();
+                times[at].push(runtime.block_on(one_burst(&visits[at])));
+            }
         }
     }
     let medians = times.into_iter().map(median);
@@ -44,13 +53,12 @@ pub(crate) fn measure(runtime: &Runtime, rounds: usize, requests: usize) -> Time
     )
 }
 
-/// A new application each time, so that sessions which pile up cost every round the same.
-async fn one_turn(contender: &Contender, workload: Workload, requests: usize) -> f64 {
-    let visit = Visit::new(contender, workload).await;
-    visit.repeat(requests.div_ceil(10)).await;
+async fn one_burst(visit: &Visit) -> f64 {
+    // The others have had the caches.
+    visit.repeat(BURST / 10).await;
     let start = Instant::now();
-    visit.repeat(requests).await;
-    start.elapsed().as_nanos() as f64 / requests as f64
+    visit.repeat(BURST).await;
+    start.elapsed().as_nanos() as f64 / BURST as f64
 }
 
 fn median(mut times: Vec<f64>) -> f64 {

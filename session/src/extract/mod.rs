@@ -1,19 +1,4 @@
-//! The Axum extractors [`Session`] and [`TypedSession`]: they load the session of the request.
-//!
-//! * Extracting a session loads it, once per request, however many extractors and middleware ask for it.
-//! * `Option<Session>` and `Option<TypedSession<S>>` are `None` where no [`SessionLayer`](crate::SessionLayer) is installed. A store that
-//!   fails is an error all the same.
-//! * A browser that prefetches a page may never show it, so such a request ages no flash and prolongs no session. What its handler
-//!   changes is saved: a header that the client chooses must not switch a counter off.
-//!
-//! ```
-//! use session_schema::Session;
-//!
-//! async fn visits(session: Session) -> session_schema::Result<String> {
-//!     let visits = session.increment("visits", 1)?;
-//!     Ok(format!("visit number {visits}"))
-//! }
-//! ```
+//! The Axum extractors: they load the session of the request. [`Session`] says how they behave.
 
 mod exclusive;
 mod rejection;

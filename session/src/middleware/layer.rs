@@ -13,7 +13,21 @@ use crate::error::ConfigError;
 use crate::middleware::SessionService;
 use crate::store::Store;
 
-/// Gives the requests of a service their sessions. See the [module](crate::middleware).
+/// Gives every request of a service a session, and saves it when the handler has returned.
+///
+/// * A request that does not ask for its session costs a look at its `Cookie` header: nothing is parsed, read or written.
+/// * The session is saved before the response goes out, whatever its status. If that fails the response becomes the error, unless
+///   [`SaveErrors::Log`] says otherwise. A handler that panics and a service that fails save nothing. Once begun, a save runs to its end though
+///   the client hangs up.
+/// * The cookie is set when it has to change, and removed only by the request whose handler ended its session: a response that merely
+///   found a dead id may be a slow one, and would remove the cookie that a sign-in has set meanwhile.
+/// * A response that depends on the session carries `Vary: Cookie`; one that sets the cookie `Cache-Control: private`, unless the
+///   handler chose otherwise ([RFC 9111 section 3](https://www.rfc-editor.org/rfc/rfc9111#section-3)).
+/// * An id that the server has not issued is never adopted, and a malformed cookie is no error. Names are compared byte by byte. Of several cookies of
+///   the name, the first eight that are well-formed are looked up in order, and the first that leads to a session wins.
+/// * Expired means that the moment has come. An expiry is moved, in the store and in the browser, only when a tenth of the lifetime has
+///   gone by since it was last moved.
+/// * Two layers on one request share the outer one's session; a warning says so once.
 ///
 /// ```
 /// use axum::{Router, routing::get};

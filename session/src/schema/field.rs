@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -110,6 +111,7 @@ impl<V> Field<V> {
         self
     }
 
+    #[inline(never)]
     pub(crate) fn encode(&self, value: &V) -> Result<String> {
         codec::encode_with::<V>(self.entry.name, |writer| (self.codec.write)(value, writer))
     }
@@ -119,6 +121,7 @@ impl<V> Field<V> {
     }
 
     /// The value that a text stands for. Null is what the type makes of it (`None`), or else absent.
+    #[inline(never)]
     fn find(&self, text: Option<&str>) -> Result<(V, Found)> {
         let Some(text) = text else {
             return Ok(((self.default)(), Found::Nothing));
@@ -203,26 +206,21 @@ impl<V: 'static> Field<V> {
         self.entry.sync_owner(session)
     }
 
+    /// Not `Session::increment`: that counts in i64, and two requests at once could take a u8 past its limit, where nobody could
+    /// read it any more. An update that does not fit is an error in the request that comes second.
     pub(crate) fn increment(&self, session: &Session, by: i64) -> Result<i64>
     where
         V: Integer,
     {
-        // Read first: the session counts in i64, and knows neither the limits of a u8 nor whether this is one.
-        let (before, found) = self.entry.look(session, |text| self.find(text))?;
-        let after = self.sum(before, by)?.0;
-        let start = (self.default)().to_i64().ok_or_else(|| self.no_room(by))?;
-        if self.entry.own_codec || found == Found::Other {
-            let field = *self;
-            self.try_update(session, move |value| {
-                *value = field.sum(*value, by)?.1;
-                Ok(())
-            })?;
-            return Ok(after);
-        }
-        self.entry.settle(session)?;
-        let after = session.increment_from(self.entry.name, by, start)?;
-        self.entry.sync_owner(session)?;
-        Ok(after)
+        let sum = Arc::new(AtomicI64::new(0));
+        let (field, result) = (*self, sum.clone());
+        self.try_update(session, move |value| {
+            let (sum, next) = field.sum(*value, by)?;
+            result.store(sum, Ordering::Relaxed);
+            *value = next;
+            Ok(())
+        })?;
+        Ok(sum.load(Ordering::Relaxed))
     }
 
     pub(crate) fn decrement(&self, session: &Session, by: i64) -> Result<i64>
@@ -325,7 +323,12 @@ impl<'a> Source<'a> {
     ///
     /// [`ErrorKind::WrongType`] when something else is stored.
     pub fn field<S, V, K>(self, key: Key<S, V, K>) -> Result<V> {
-        let field = key.field;
+        self.value(&key.field)
+    }
+
+    // One copy for each type of value is enough, however many schemas there are.
+    #[inline(never)]
+    fn value<V>(self, field: &Field<V>) -> Result<V> {
         match self.0 {
             From::Session(session) => field.entry.look(session, |text| field.decode(text)),
             From::Payload(payload) => field.decode(field.entry.look_in(payload)),
@@ -345,9 +348,14 @@ impl Fill {
     ///
     /// [`ErrorKind::Encode`] when JSON cannot hold the value.
     pub fn field<S, V, K>(&mut self, key: Key<S, V, K>, value: &V) -> Result<()> {
-        let text = key.field.encode(value)?;
-        key.field.entry.owner_in(Some(&text))?;
-        self.0.push((key.field.entry, text));
+        self.value(&key.field, value)
+    }
+
+    #[inline(never)]
+    fn value<V>(&mut self, field: &Field<V>, value: &V) -> Result<()> {
+        let text = field.encode(value)?;
+        field.entry.owner_in(Some(&text))?;
+        self.0.push((field.entry, text));
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use crate::store::Store;
 use crate::typed::TypedSession;
 
 /// An empty session, loaded, over a store of its own: what the handler of a new visitor gets.
+#[allow(clippy::missing_panics_doc, reason = "a test of this crate runs into both")]
 pub fn session() -> Session {
     let settings = Settings {
         gc_interval: None,

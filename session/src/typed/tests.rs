@@ -150,7 +150,8 @@ fn setters_take_values_references_what_an_option_holds_and_text() {
     let session = typed::<Shop>();
     session.put_user_id(42).unwrap();
     session.put_user_id(Some(42)).unwrap();
-    session.put_user_id(&Some(42)).unwrap();
+    let by_reference = &Some(42);
+    session.put_user_id(by_reference).unwrap();
     session.put_user_id(None).unwrap();
     let (cart, owned) = (vec![item("a")], String::from("Ann"));
     session.put_cart(&cart).unwrap();
@@ -221,7 +222,8 @@ fn counting_begins_at_the_default_and_ends_at_the_limits_of_the_type() {
 fn lists_grow_from_the_default() {
     let session = typed::<Shop>();
     session.push(Shop::CART, item("a")).unwrap();
-    session.push(Shop::CART, &item("b")).unwrap();
+    let by_reference = &item("b");
+    session.push(Shop::CART, by_reference).unwrap();
     assert_eq!(session.get_cart().unwrap(), [item("a"), item("b")]);
     let session = stored::<New>(&[("n.queue", "null")]);
     session.push(New::LIST, 2).unwrap();

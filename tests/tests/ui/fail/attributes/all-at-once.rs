@@ -16,8 +16,10 @@ struct Shop {
     second: String,
 }
 
-fn main() {
-    let session: session_schema::TypedSession<Shop> = panic!();
-    session.put(Shop::CART, vec![]).unwrap();
-    session.get_first().unwrap();
+fn test(session: session_schema::TypedSession<Shop>) {
+    session.get(Shop::CART).unwrap();
+    session.get(Shop::SECOND).unwrap();
+    session.put_first("Ann").unwrap();
 }
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! Concurrent requests lose nothing.
+//!
+//! * [`histories`]: generated histories of concurrent requests, in controlled interleavings, against a model of the rules.
+
+mod driver;
+mod histories;
+mod model;
+mod play;
+mod rules;
+mod script;
+mod stage;
+mod world;

@@ -1,0 +1,1224 @@
+//! What the store may hold, and what a request may see, write and answer: DESIGN sections 3, 6 and 7 as a state machine.
+//!
+//! The linearisation is given: the instrumented driver reports every call in the order in which it took effect. So nothing is
+//! guessed here; each effect is either what the rules make of the state before it, or a violation.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value};
+use session_schema::{ErrorKind, Expected, Record, SessionId, StoreKey, Written};
+
+use crate::rules::{Change, Content, Key, Message, Token, apply_all};
+
+/// How long a session lives without use.
+pub(crate) const LIFETIME: Duration = Duration::from_secs(7200);
+/// How long who came with an id that was given up may follow to the new one.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// A place in the store, and all that has ever been there: no place is used twice.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    key: StoreKey,
+    state: State,
+    content: Content,
+    record: Record,
+    expires_at: SystemTime,
+    touched: bool,
+    /// The request that had it for a new id, and took it back.
+    given_up: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    /// Written by this request, which is giving a session a new id; nobody else knows of it.
+    Unborn(usize),
+    Live,
+    /// The session goes by another id.
+    Moved {
+        to: usize,
+        until: SystemTime,
+    },
+    Dead,
+}
+
+/// What a request knows of its session.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Origin {
+    Unloaded,
+    Fresh,
+    /// `joined`: not under the id that the request came with.
+    Stored {
+        slot: usize,
+        joined: bool,
+    },
+    Lost,
+}
+
+/// What the response says to the browser.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum CookieIs {
+    #[default]
+    Kept,
+    Set(usize),
+    Removed,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    origin: Option<Origin>,
+    base: Content,
+    base_expiry: Option<SystemTime>,
+    pub(crate) view: Content,
+    /// For this request only, in front of what is stored.
+    pub(crate) shown: HashMap<Key, Value>,
+    pending: Vec<Change>,
+    passing: Vec<(Key, Message)>,
+    renewed: bool,
+    ended: Option<usize>,
+    has_ended: bool,
+    touch: bool,
+    cookie: CookieIs,
+    /// The time at which the store was first asked.
+    asked_at: Option<SystemTime>,
+    /// What the last answer of the driver has shown.
+    found: Option<Found>,
+    /// A call of the driver has failed since the session was last asked for something.
+    fault: bool,
+    save: Option<Save>,
+    pub(crate) hung_up: bool,
+    /// All sessions of an owner ended, and with them the one that the request was about to give this owner under a new id.
+    overruled: bool,
+    /// A call failed, so that it may have left a record half done.
+    orphan_is_excused: bool,
+}
+
+/// What was in a slot when it was read.
+#[derive(Clone, Debug)]
+struct Found {
+    slot: usize,
+    state: State,
+    content: Content,
+    expires_at: SystemTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Nothing,
+    Drop,
+    Create,
+    Replace,
+    Renew,
+    Touch,
+}
+
+/// A save that is under way.
+#[derive(Debug)]
+struct Save {
+    kind: Kind,
+    planned: usize,
+    now: SystemTime,
+    ended: Option<usize>,
+    /// What took effect, and whether the request has been told.
+    effect: Option<Effect>,
+    told: bool,
+    /// An effect has settled the save, even if the request was told that it failed.
+    fulfilled: bool,
+    fault: bool,
+    may_misfit: bool,
+    conflicts: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Effect {
+    found: Found,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum What {
+    Stored,
+    Renewed,
+    Touched,
+}
+
+/// What histories have led to, to know that every rule has been at work.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) writes: u64,
+    pub(crate) conflicts: u64,
+    pub(crate) most_conflicts: u32,
+    pub(crate) renewed: u64,
+    pub(crate) joined: u64,
+    pub(crate) lost_regenerations: u64,
+    pub(crate) ended: u64,
+    pub(crate) gone: u64,
+    pub(crate) dropped: u64,
+    pub(crate) misfits: u64,
+    pub(crate) touched: u64,
+    pub(crate) aged: u64,
+    pub(crate) orphans: u64,
+    pub(crate) finished_alone: u64,
+}
+
+pub(crate) struct Model {
+    slots: Vec<Slot>,
+    by_key: HashMap<StoreKey, usize>,
+    pub(crate) requests: Vec<Request>,
+    pub(crate) now: SystemTime,
+    /// What a regeneration's token turned out to be.
+    rotated: HashMap<u32, String>,
+    /// The first token of an id.
+    first: HashMap<String, String>,
+    /// Who has seen which token.
+    seen: HashMap<String, usize>,
+    numbers: u32,
+    /// When the concurrent requests began.
+    pub(crate) begun: Option<SystemTime>,
+    /// The first violation of a rule.
+    pub(crate) violation: Option<String>,
+    pub(crate) trace: Option<Vec<String>>,
+    pub(crate) counts: Counts,
+}
+
+impl Counts {
+    /// Everything that is counted by adding.
+    pub(crate) fn each(&mut self) -> [&mut u64; 13] {
+        let Self {
+            writes,
+            conflicts,
+            most_conflicts: _,
+            renewed,
+            joined,
+            lost_regenerations,
+            ended,
+            gone,
+            dropped,
+            misfits,
+            touched,
+            aged,
+            orphans,
+            finished_alone,
+        } = self;
+        [
+            writes,
+            conflicts,
+            renewed,
+            joined,
+            lost_regenerations,
+            ended,
+            gone,
+            dropped,
+            misfits,
+            touched,
+            aged,
+            orphans,
+            finished_alone,
+        ]
+    }
+}
+
+impl Model {
+    pub(crate) fn new(now: SystemTime) -> Self {
+        Self {
+            slots: Vec::new(),
+            by_key: HashMap::new(),
+            requests: Vec::new(),
+            now,
+            rotated: HashMap::new(),
+            first: HashMap::new(),
+            seen: HashMap::new(),
+            numbers: 0,
+            begun: None,
+            violation: None,
+            trace: None,
+            counts: Counts::default(),
+        }
+    }
+
+    pub(crate) fn violate(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        self.note(|| format!("VIOLATION {what}"));
+        self.violation.get_or_insert(what);
+    }
+
+    pub(crate) fn note(&mut self, what: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(what());
+        }
+    }
+
+    fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.violate(what());
+        }
+    }
+
+    pub(crate) fn number(&mut self) -> u32 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    pub(crate) fn slot_of(&self, key: &StoreKey) -> Option<usize> {
+        self.by_key.get(key).copied()
+    }
+}
+
+// What a slot is to who comes with its id.
+impl Model {
+    /// Whether the store has something there.
+    fn is_present(&self, slot: usize) -> bool {
+        let slot = &self.slots[slot];
+        slot.state != State::Dead && self.now < slot.expires_at
+    }
+
+    fn is_live(&self, slot: usize) -> bool {
+        self.slots[slot].state == State::Live && self.is_present(slot)
+    }
+
+    /// Where a session is now that was in `slot`; `None` when it is gone for who asks at `now`.
+    fn follow(&self, mut slot: usize, now: SystemTime) -> Option<usize> {
+        loop {
+            match self.slots[slot].state {
+                State::Moved { to, until } if now < until && self.is_present(slot) => slot = to,
+                _ if self.is_live(slot) && now < self.slots[slot].expires_at => return Some(slot),
+                _ => return None,
+            }
+        }
+    }
+
+    pub(crate) fn is_unborn(&self, key: &StoreKey) -> bool {
+        let slot = self.slot_of(key).map(|slot| self.slots[slot].state);
+        matches!(slot, Some(State::Unborn(_)))
+    }
+
+    /// Whether a session that was in `slot` may be treated as gone.
+    fn may_be_gone(&self, slot: usize, now: SystemTime) -> bool {
+        self.follow(slot, now.max(self.now)).is_none()
+    }
+
+    fn lifetime_of(content: &Content) -> Duration {
+        content.lifetime.map_or(LIFETIME, Duration::from_secs)
+    }
+
+    /// Compares a record with what it has to be; tokens that nobody has seen become known.
+    fn compare(&mut self, content: &mut Content, record: &Record, writer: usize) {
+        let found: Map<String, Value> = match serde_json::from_slice(record.payload()) {
+            Ok(found) => found,
+            Err(_) => return self.violate("a record is no JSON object"),
+        };
+        let mut values = 0;
+        for (key, value) in found.iter().filter(|(key, _)| !key.starts_with('_')) {
+            values += 1;
+            let wanted = content.values.get(key.as_str()).cloned();
+            self.check(wanted.as_ref() == Some(value), || {
+                format!("stored under `{key}` is {value}, it has to be {wanted:?}")
+            });
+        }
+        let wanted = content.values.clone();
+        self.check(values == wanted.len(), || {
+            format!("of {wanted:?} only {values} are stored")
+        });
+        self.compare_flash(content, &found);
+        let token = found.get("_token").and_then(Value::as_str).map(str::to_owned);
+        match (&content.token, token) {
+            (None, None) => {}
+            (Some(expected), Some(token)) => {
+                let expected = expected.clone();
+                self.token_is(&expected, &token, writer);
+                content.token = Some(Token::Is(token));
+            }
+            (expected, token) => {
+                let there = |is: bool| if is { "a" } else { "no" };
+                let (stored, wanted) = (there(token.is_some()), there(expected.is_some()));
+                self.violate(format!("stored is {stored} CSRF token, it has to be {wanted} token"));
+            }
+        }
+        let lifetime = found.get("_lifetime").and_then(Value::as_u64);
+        let wanted = content.lifetime.map(|seconds| seconds * 1000);
+        self.check(lifetime == wanted, || {
+            format!("the own lifetime is {lifetime:?}, not {wanted:?}")
+        });
+        let (owner, wanted) = (record.owner(), content.owner);
+        self.check(owner == wanted, || format!("the owner is {owner:?}, not {wanted:?}"));
+    }
+
+    fn compare_flash(&mut self, content: &Content, found: &Map<String, Value>) {
+        let list = |name| -> Vec<&str> {
+            let list = found.get(name).and_then(Value::as_array);
+            list.into_iter().flatten().filter_map(Value::as_str).collect()
+        };
+        let mut old = list("_flash.old");
+        old.sort_unstable();
+        let wanted: Vec<Key> = content.flash.keys().copied().collect();
+        self.check(old == wanted, || format!("flash are {old:?}, not {wanted:?}"));
+        let new = list("_flash.new");
+        self.check(new.is_empty(), || format!("{new:?} have not aged"));
+    }
+
+    /// A token has turned out to be this text.
+    fn token_is(&mut self, token: &Token, text: &str, request: usize) {
+        let wanted = match token {
+            Token::Is(wanted) => wanted.clone(),
+            Token::Rotated(number) => match self.rotated.get(number) {
+                Some(wanted) => wanted.clone(),
+                None => {
+                    let new = self.seen.get(text).is_none_or(|by| *by == request);
+                    self.check(new, || "the token of a regenerated session is an old one".into());
+                    self.rotated.insert(*number, text.to_owned());
+                    text.to_owned()
+                }
+            },
+        };
+        self.seen.entry(text.to_owned()).or_insert(request);
+        self.check(text == wanted, || "the CSRF token is another one".into());
+    }
+}
+
+// What a request does with its session.
+impl Model {
+    pub(crate) fn arrive(&mut self) -> usize {
+        self.requests.push(Request::default());
+        self.requests.len() - 1
+    }
+
+    fn origin(&self, request: usize) -> Origin {
+        self.requests[request].origin.unwrap_or(Origin::Unloaded)
+    }
+
+    fn is_joined(&self, request: usize) -> bool {
+        matches!(self.origin(request), Origin::Stored { joined: true, .. })
+    }
+
+    pub(crate) fn begin_load(&mut self, request: usize) {
+        let now = self.now;
+        let request = &mut self.requests[request];
+        (request.asked_at, request.found, request.fault) = (Some(now), None, false);
+    }
+
+    pub(crate) fn end_load(&mut self, request: usize, result: Result<(), ErrorKind>) {
+        let loaded = &mut self.requests[request];
+        let now = loaded.asked_at.unwrap_or(self.now);
+        let fault = loaded.fault;
+        match (result, loaded.found.take()) {
+            (Ok(()), Some(found)) => match found.state {
+                State::Moved { until, .. } if now < until => loaded.origin = Some(Origin::Lost),
+                State::Live if now < found.expires_at => loaded.start_with(found, now),
+                _ => loaded.origin = Some(Origin::Fresh),
+            },
+            (Ok(()), None) => loaded.origin = Some(Origin::Fresh),
+            (Err(_), _) => {}
+        }
+        let reason = match result {
+            Ok(()) => !fault,
+            Err(kind) => fault && kind == ErrorKind::Unavailable,
+        };
+        self.check(reason, || format!("the store failed: {fault}, loading says {result:?}"));
+    }
+
+    /// Makes changes in the request's own eyes; says whether they fit.
+    pub(crate) fn make(&mut self, request: usize, changes: Vec<Change>) -> bool {
+        let request = &mut self.requests[request];
+        match apply_all(&changes, &request.view, false) {
+            Ok(view) => {
+                request.view = view;
+                request.pending.extend(changes);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// The value under a key, as the request sees it.
+    pub(crate) fn value(&self, request: usize, key: Key) -> Option<Value> {
+        let request = &self.requests[request];
+        request.shown.get(key).or(request.view.values.get(key)).cloned()
+    }
+
+    pub(crate) fn keep(&mut self, request: usize, key: Key) {
+        let message = self.number();
+        if let Some(value) = self.requests[request].shown.remove(key) {
+            self.make(request, vec![Change::Flash(key, value, message)]);
+            return;
+        }
+        let seen = &mut self.requests[request];
+        let Some(&flash) = seen.view.flash.get(key) else { return };
+        let Some(at) = seen.passing.iter().position(|passing| *passing == (key, flash)) else {
+            return;
+        };
+        seen.passing.remove(at);
+        let value = seen.view.values[key].clone();
+        self.make(request, vec![Change::Keep(key, value, flash, message)]);
+    }
+
+    /// The token that a request was given.
+    pub(crate) fn token(&mut self, request: usize, token: &str, id: &SessionId) {
+        self.check(token.len() == 40, || "a CSRF token has 40 characters".into());
+        if let Some(wanted) = self.requests[request].view.token.clone() {
+            return self.token_is(&wanted, token, request);
+        }
+        let joined = self.is_joined(request);
+        let asked = &self.requests[request];
+        let renews = |change: &Change| matches!(change, Change::Flush | Change::NewToken(_));
+        let first = !joined && asked.base.token.is_none() && !asked.pending.iter().any(renews);
+        let of_given_up = first && !asked.renewed;
+        if first {
+            // Two requests that ask for the first token at the same time get the same.
+            let wanted = self
+                .first
+                .entry(id.as_str().to_owned())
+                .or_insert_with(|| token.to_owned())
+                .clone();
+            self.check(wanted == token, || "two first tokens of one session differ".into());
+        }
+        self.seen.entry(token.to_owned()).or_insert(request);
+        self.make(request, vec![Change::FirstToken(token.to_owned(), of_given_up)]);
+    }
+
+    pub(crate) fn regenerate_token(&mut self, request: usize, token: &str) {
+        self.check(!self.seen.contains_key(token), || {
+            "a new CSRF token is an old one".into()
+        });
+        self.seen.insert(token.to_owned(), request);
+        self.make(request, vec![Change::NewToken(token.to_owned())]);
+    }
+
+    pub(crate) fn regenerate(&mut self, request: usize) {
+        if self.is_joined(request) {
+            return;
+        }
+        let number = self.number();
+        if let Origin::Stored { .. } = self.origin(request) {
+            self.requests[request].renewed = true;
+        }
+        self.make(request, vec![Change::Rotate(number)]);
+    }
+
+    pub(crate) fn invalidate(&mut self, request: usize) {
+        let origin = self.origin(request);
+        let ending = &mut self.requests[request];
+        ending.forget_everything();
+        if let Origin::Stored { slot, .. } = origin {
+            (ending.ended, ending.has_ended, ending.cookie) = (Some(slot), true, CookieIs::Removed);
+            ending.origin = Some(Origin::Fresh);
+        }
+    }
+
+    pub(crate) fn begin_reload(&mut self, request: usize) {
+        let now = self.now;
+        let request = &mut self.requests[request];
+        (request.asked_at, request.found, request.fault) = (Some(now), None, false);
+    }
+
+    pub(crate) fn end_reload(&mut self, request: usize, result: Result<(), ErrorKind>) {
+        let Origin::Stored { slot: before, joined } = self.origin(request) else {
+            return self.check(result.is_ok(), || "what is not stored was read anew".into());
+        };
+        let reloaded = &mut self.requests[request];
+        let now = reloaded.asked_at.unwrap_or(self.now);
+        let found = reloaded.found.take().filter(|found| found.state == State::Live);
+        let joined = joined || found.as_ref().is_some_and(|found| found.slot != before);
+        match (result, found) {
+            (Ok(()), Some(found)) => self.go_on(request, joined, found),
+            (Ok(()), None) => {
+                let gone = self.may_be_gone(before, now);
+                self.check(gone, || "a live session read as gone".into());
+                self.lose(request);
+            }
+            (Err(ErrorKind::Unavailable), _) => {
+                let fault = self.requests[request].fault;
+                self.check(fault, || "a reload failed without a reason".into());
+            }
+            (Err(ErrorKind::WrongType), Some(found)) => {
+                let fit = apply_all(&self.requests[request].pending, &found.content, joined).is_ok();
+                self.check(!fit, || "a reload refused changes that fit".into());
+            }
+            (Err(kind), _) => self.violate(format!("a reload failed: {kind:?}")),
+        }
+    }
+
+    /// The request goes on from what is stored; what it has not saved yet is applied to it.
+    fn go_on(&mut self, request: usize, joined: bool, found: Found) {
+        let view = apply_all(&self.requests[request].pending, &found.content, joined);
+        self.check(view.is_ok(), || "changes that do not fit were taken over".into());
+        let going = &mut self.requests[request];
+        going.origin = Some(Origin::Stored {
+            slot: found.slot,
+            joined,
+        });
+        going.view = view.unwrap_or_default();
+        (going.base, going.base_expiry) = (found.content, Some(found.expires_at));
+        if joined {
+            going.renewed = false;
+            going.cookie = CookieIs::Kept;
+        }
+    }
+
+    fn lose(&mut self, request: usize) {
+        self.counts.gone += 1;
+        let lost = &mut self.requests[request];
+        lost.forget_everything();
+        lost.origin = Some(Origin::Lost);
+        lost.cookie = match lost.has_ended {
+            true => CookieIs::Removed,
+            false => CookieIs::Kept,
+        };
+    }
+}
+
+impl Request {
+    fn start_with(&mut self, found: Found, now: SystemTime) {
+        let lifetime = Model::lifetime_of(&found.content);
+        self.touch = is_worth_moving(found.expires_at, now + lifetime, lifetime);
+        self.passing = found
+            .content
+            .flash
+            .iter()
+            .map(|(key, message)| (*key, *message))
+            .collect();
+        self.origin = Some(Origin::Stored {
+            slot: found.slot,
+            joined: false,
+        });
+        (self.base, self.view) = (found.content.clone(), found.content);
+        self.base_expiry = Some(found.expires_at);
+    }
+
+    fn forget_everything(&mut self) {
+        (self.base, self.view) = (Content::default(), Content::default());
+        self.shown.clear();
+        self.pending.clear();
+        self.passing.clear();
+        (self.renewed, self.touch) = (false, false);
+    }
+}
+
+/// Whether an expiry is worth moving: by a tenth of the lifetime.
+fn is_worth_moving(old: SystemTime, new: SystemTime, lifetime: Duration) -> bool {
+    let by = new.duration_since(old).or_else(|_| old.duration_since(new));
+    by.unwrap_or_default() >= lifetime / 10
+}
+
+// Saving.
+impl Model {
+    /// The request asks for a save, or its handler has returned.
+    pub(crate) fn begin_save(&mut self, request: usize) {
+        let now = self.now;
+        let saving = &mut self.requests[request];
+        if saving.origin.is_none() {
+            return;
+        }
+        let aged = saving.age();
+        let kind = match saving.origin.unwrap_or(Origin::Unloaded) {
+            Origin::Lost if saving.pending.is_empty() => Kind::Nothing,
+            Origin::Lost => Kind::Drop,
+            Origin::Fresh | Origin::Unloaded if saving.view.is_empty() => Kind::Nothing,
+            Origin::Fresh | Origin::Unloaded => Kind::Create,
+            Origin::Stored { .. } if saving.renewed => Kind::Renew,
+            Origin::Stored { .. } if saving.view != saving.base => Kind::Replace,
+            Origin::Stored { .. } if saving.touch => Kind::Touch,
+            Origin::Stored { .. } => Kind::Nothing,
+        };
+        saving.found = None;
+        saving.save = Some(Save {
+            kind,
+            planned: saving.pending.len(),
+            now,
+            ended: saving.ended,
+            effect: None,
+            told: false,
+            fulfilled: false,
+            fault: false,
+            may_misfit: false,
+            conflicts: 0,
+        });
+        self.counts.aged += u64::from(aged);
+        self.note(|| format!("r{request} saves: {kind:?}"));
+    }
+
+    /// The request knows how its save went.
+    pub(crate) fn end_save(&mut self, request: usize, result: Result<(), ErrorKind>) {
+        let Some(save) = self.requests[request].save.take() else {
+            return;
+        };
+        self.note(|| format!("r{request} has saved: {:?} {result:?}", save.kind));
+        self.counts.most_conflicts = self.counts.most_conflicts.max(save.conflicts);
+        if let Err(kind) = result {
+            let justified = match kind {
+                ErrorKind::Unavailable => save.fault,
+                ErrorKind::WrongType => save.may_misfit,
+                _ => false,
+            };
+            self.counts.misfits += u64::from(kind == ErrorKind::WrongType);
+            return self.check(justified, || format!("a save failed without a reason: {kind:?}"));
+        }
+        self.check(!save.fault, || "a failure of the store was hidden".into());
+        self.check_ended(request, &save);
+        self.requests[request].ended = None;
+        self.conclude(request, &save);
+    }
+
+    /// What was ended has to be dead now.
+    fn check_ended(&mut self, request: usize, save: &Save) {
+        if let Some(ended) = save.ended {
+            let gone = self.may_be_gone(ended, save.now);
+            self.check(gone, || format!("r{request} ended a session that lives on"));
+            self.counts.ended += 1;
+        }
+    }
+
+    fn conclude(&mut self, request: usize, save: &Save) {
+        let effect = save.effect.clone().filter(|_| save.told);
+        match (save.kind, effect) {
+            // Changes that come to nothing are done; what a session without a record has been told waits for something to store.
+            (Kind::Nothing, None) => {
+                if let Origin::Stored { .. } = self.origin(request) {
+                    self.requests[request].pending.clear();
+                }
+            }
+            (Kind::Drop, None) => {
+                self.counts.dropped += 1;
+                let saved = &mut self.requests[request];
+                saved.pending.clear();
+                saved.view = Content::default();
+            }
+            (Kind::Touch, effect) => self.conclude_touch(request, save, effect),
+            (Kind::Replace | Kind::Renew, None) => self.must_be_gone(request, save),
+            (Kind::Create | Kind::Replace | Kind::Renew, Some(effect)) => self.settle(request, save, effect),
+            (kind, effect) => self.violate(format!("{kind:?} came to {effect:?}")),
+        }
+    }
+
+    fn must_be_gone(&mut self, request: usize, save: &Save) {
+        let Origin::Stored { slot, .. } = self.origin(request) else {
+            return self.violate("a session that is not stored was saved as if it were");
+        };
+        // A save that takes longer than the session is to live may find it expired under the new id already.
+        let mut given_up = self.slots.iter().filter(|slot| slot.given_up == Some(request));
+        let too_late = given_up.any(|slot| self.now >= slot.expires_at);
+        let gone = self.may_be_gone(slot, save.now) || too_late;
+        let gone = gone || self.requests[request].overruled;
+        self.check(gone, || {
+            format!("{:?} of r{request} was lost, though the session lives", save.kind)
+        });
+        self.lose(request);
+    }
+
+    /// The request learns what it has written.
+    fn settle(&mut self, request: usize, save: &Save, effect: Effect) {
+        let (before, was_joined) = match self.origin(request) {
+            Origin::Stored { slot, joined } => (Some(slot), joined),
+            _ => (None, false),
+        };
+        let found = effect.found;
+        let moved = before.is_some_and(|before| before != found.slot) && effect.what != What::Renewed;
+        let joined = was_joined || moved;
+        let saved = &mut self.requests[request];
+        saved.pending.drain(..save.planned);
+        let told = effect.what != What::Renewed && before.is_some() && saved.base_expiry == Some(found.expires_at);
+        if !told && !joined {
+            saved.cookie = CookieIs::Set(found.slot);
+        }
+        (saved.renewed, saved.touch) = (false, false);
+        self.counts.joined += u64::from(moved);
+        self.counts.lost_regenerations += u64::from(moved && save.kind == Kind::Renew);
+        self.go_on(request, joined, found);
+    }
+
+    /// After a touch the session is looked at: it may have been ended, or go by a new id.
+    fn conclude_touch(&mut self, request: usize, save: &Save, effect: Option<Effect>) {
+        let Origin::Stored { slot, .. } = self.origin(request) else {
+            return self.violate("a session that is not stored was touched");
+        };
+        let found = self.requests[request]
+            .found
+            .take()
+            .filter(|found| found.state == State::Live);
+        match (effect, found) {
+            (Some(effect), Some(found)) if found.slot == slot => {
+                self.settle(request, save, Effect { found, ..effect });
+            }
+            (Some(_), Some(found)) => {
+                (self.requests[request].touch, self.counts.joined) = (false, self.counts.joined + 1);
+                self.requests[request].pending.drain(..save.planned);
+                self.go_on(request, true, found);
+            }
+            _ => self.must_be_gone(request, save),
+        }
+    }
+
+    /// Whether regenerating gives an id: not where another request has given one.
+    pub(crate) fn may_renew(&self, request: usize) -> bool {
+        !self.is_joined(request)
+    }
+
+    /// What the response of the request has to say.
+    pub(crate) fn cookie(&self, request: usize) -> CookieIs {
+        self.requests[request].cookie
+    }
+
+    pub(crate) fn key_of(&self, slot: usize) -> StoreKey {
+        self.slots[slot].key
+    }
+
+    /// From now on only a save that has begun goes on.
+    pub(crate) fn hang_up(&mut self, request: usize) {
+        self.note(|| format!("r{request} hangs up"));
+        self.requests[request].hung_up = true;
+    }
+
+    /// A touch says when a session expires, and not with how long a life another request has given it meanwhile.
+    fn check_touched(&mut self) {
+        let (begun, now) = (self.begun.unwrap_or(self.now), self.now);
+        let faults = self.requests.iter().any(|request| request.orphan_is_excused);
+        for slot in 0..self.slots.len() {
+            let touched = &self.slots[slot];
+            if !touched.touched || touched.state != State::Live || faults {
+                continue;
+            }
+            let (expires_at, lifetime) = (touched.expires_at, Self::lifetime_of(&touched.content));
+            let right = begun + lifetime * 9 / 10 <= expires_at && expires_at <= now + lifetime * 11 / 10;
+            self.check(right, || {
+                format!("s{slot} was touched by who did not know its lifetime, and expires accordingly")
+            });
+        }
+    }
+
+    /// When everybody is done: a save that nobody waited for has run to its end, and nothing is left lying about.
+    pub(crate) fn check_end(&mut self) {
+        self.check_touched();
+        for request in 0..self.requests.len() {
+            let Some(save) = self.requests[request].save.take() else {
+                continue;
+            };
+            self.counts.finished_alone += 1;
+            if save.fault || save.may_misfit {
+                continue;
+            }
+            self.check_ended(request, &save);
+            let alive = match self.origin(request) {
+                Origin::Stored { slot, .. } => !self.may_be_gone(slot, save.now),
+                _ => true,
+            };
+            let has_to = matches!(save.kind, Kind::Create | Kind::Replace | Kind::Renew) && alive;
+            self.check(!has_to || save.fulfilled, || {
+                format!("the save of r{request}, whose client hung up, did not run to its end")
+            });
+        }
+        for slot in 0..self.slots.len() {
+            if let State::Unborn(request) = self.slots[slot].state {
+                self.counts.orphans += 1;
+                let excused = self.requests[request].orphan_is_excused;
+                self.check(excused, || format!("r{request} left a record that nobody knows of"));
+            }
+        }
+    }
+
+    /// Everything that the store has to hold now.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (StoreKey, Option<&Record>)> {
+        self.slots
+            .iter()
+            .enumerate()
+            .map(|(at, slot)| (slot.key, self.is_present(at).then_some(&slot.record)))
+    }
+}
+
+impl Request {
+    /// What was flash when the session was loaded has been seen; the request itself goes on seeing it.
+    fn age(&mut self) -> bool {
+        let view = &mut self.view;
+        let mut passing = std::mem::take(&mut self.passing);
+        passing.retain(|(key, message)| view.flash.get(key) == Some(message));
+        if passing.is_empty() {
+            return false;
+        }
+        for (key, _) in &passing {
+            let value = view.values[key].clone();
+            self.shown.entry(key).or_insert(value);
+        }
+        let age = Change::Age(passing);
+        age.apply(view, false).expect("ageing fits everything");
+        self.pending.push(age);
+        true
+    }
+}
+
+// What the driver reports.
+impl Model {
+    fn found(&self, at: usize) -> Found {
+        let slot = &self.slots[at];
+        Found {
+            slot: at,
+            state: slot.state,
+            content: slot.content.clone(),
+            expires_at: slot.expires_at,
+        }
+    }
+
+    /// Notes what a driver's answer shows the request.
+    fn see(&mut self, request: usize, slot: Option<usize>) {
+        self.requests[request].found = slot.map(|slot| self.found(slot));
+        let Some(slot) = slot.filter(|slot| self.slots[*slot].state == State::Live) else {
+            return;
+        };
+        let own = match self.origin(request) {
+            Origin::Stored { slot, .. } => slot,
+            _ => slot,
+        };
+        let joined = self.is_joined(request) || own != slot;
+        let content = &self.slots[slot].content;
+        let seeing = &mut self.requests[request];
+        if let Some(save) = &mut seeing.save {
+            let writes = matches!(save.kind, Kind::Replace | Kind::Renew);
+            save.may_misfit |= writes && apply_all(&seeing.pending[..save.planned], content, joined).is_err();
+        }
+    }
+
+    fn check_present(&mut self, slot: Option<usize>, present: bool) {
+        let wanted = slot.is_some_and(|slot| self.is_present(slot));
+        self.check(wanted == present, || match present {
+            true => "the store found what is not there".into(),
+            false => "the store did not find what is there".into(),
+        });
+    }
+
+    fn check_record(&mut self, slot: Option<usize>, record: &Record) {
+        if let Some(slot) = slot {
+            let same = self.slots[slot].record.payload() == record.payload();
+            self.check(same, || "the store read what was not written".into());
+        }
+    }
+
+    /// Something that changes the store: only while its request saves.
+    fn check_may_write(&mut self, request: usize) -> bool {
+        let saving = self.requests[request].save.is_some();
+        self.check(saving, || format!("r{request} changed the store without a save"));
+        saving
+    }
+
+    pub(crate) fn failed(&mut self, request: usize) {
+        self.note(|| format!("r{request}: the store fails"));
+        (self.requests[request].orphan_is_excused, self.requests[request].fault) = (true, true);
+        if let Some(save) = &mut self.requests[request].save {
+            save.fault = true;
+        }
+    }
+
+    /// The request has the answer.
+    pub(crate) fn told(&mut self, request: usize) {
+        if let Some(save) = &mut self.requests[request].save {
+            save.told = save.effect.is_some();
+        }
+    }
+
+    pub(crate) fn read(&mut self, request: usize, key: &StoreKey, record: Option<&Record>) {
+        let slot = self.slot_of(key);
+        self.note(|| format!("r{request} reads s{slot:?} {}", text(record)));
+        self.check_present(slot, record.is_some());
+        if let Some(record) = record {
+            self.check_record(slot, record);
+        }
+        self.see(request, slot.filter(|_| record.is_some()));
+    }
+
+    pub(crate) fn wrote(
+        &mut self,
+        request: usize,
+        key: &StoreKey,
+        record: &Record,
+        expected: Expected,
+        written: &Written,
+    ) {
+        let slot = self.slot_of(key);
+        self.note(|| {
+            format!(
+                "r{request} writes s{slot:?} {} {}",
+                text(Some(record)),
+                outcome(written)
+            )
+        });
+        if !self.check_may_write(request) {
+            return;
+        }
+        match written {
+            Written::Gone => self.check_present(slot, false),
+            Written::Conflict(found) => {
+                self.counts.conflicts += 1;
+                if let Some(save) = &mut self.requests[request].save {
+                    save.conflicts += 1;
+                }
+                self.check_present(slot, true);
+                if let Some(found) = found {
+                    self.check_record(slot, found);
+                    self.see(request, slot);
+                }
+            }
+            Written::Done(_) => match (slot, expected) {
+                (None, Expected::Absent) => self.created(request, key, record),
+                (Some(slot), Expected::Version(_)) => {
+                    self.check_present(Some(slot), true);
+                    self.replaced(request, slot, record);
+                }
+                (Some(slot), Expected::Absent) if self.slots[slot].given_up == Some(request) => {
+                    // A second try, after a failure, to give the session the id that nobody has been told.
+                    self.slots[slot].state = State::Unborn(request);
+                    (self.slots[slot].record, self.slots[slot].expires_at) = (record.clone(), record.expires_at());
+                }
+                (slot, expected) => self.violate(format!("s{slot:?} was written as {expected:?}")),
+            },
+        }
+    }
+
+    fn created(&mut self, request: usize, key: &StoreKey, record: &Record) {
+        let slot = self.slots.len();
+        self.by_key.insert(*key, slot);
+        self.slots.push(Slot {
+            key: *key,
+            state: State::Dead,
+            content: Content::default(),
+            record: record.clone(),
+            expires_at: record.expires_at(),
+            touched: false,
+            given_up: None,
+        });
+        self.counts.writes += 1;
+        match self.requests[request].save.as_ref().map(|save| save.kind) {
+            Some(Kind::Renew) => self.slots[slot].state = State::Unborn(request),
+            Some(Kind::Create) => {
+                self.slots[slot].state = State::Live;
+                if let Some(content) = self.changed(request, &Content::default(), false) {
+                    self.store(request, slot, content, record, None);
+                }
+            }
+            kind => self.violate(format!("r{request} made a record with {kind:?}")),
+        }
+    }
+
+    /// What the changes that are being saved make of a content.
+    fn changed(&mut self, request: usize, content: &Content, joined: bool) -> Option<Content> {
+        let writing = &self.requests[request];
+        let planned = writing.save.as_ref().map_or(0, |save| save.planned);
+        let changed = apply_all(&writing.pending[..planned], content, joined);
+        self.check(changed.is_ok(), || "changes were stored that do not fit".into());
+        changed.ok()
+    }
+
+    /// A live session holds this now.
+    fn store(&mut self, request: usize, slot: usize, mut content: Content, record: &Record, old: Option<SystemTime>) {
+        self.compare(&mut content, record, request);
+        self.check_expiry(request, &content, record.expires_at(), old);
+        let place = &mut self.slots[slot];
+        place.content = content.clone();
+        (place.record, place.expires_at) = (record.clone(), record.expires_at());
+        self.take_effect(request, slot, What::Stored);
+    }
+
+    fn check_expiry(&mut self, request: usize, content: &Content, expires_at: SystemTime, old: Option<SystemTime>) {
+        let Some(now) = self.requests[request].save.as_ref().map(|save| save.now) else {
+            return;
+        };
+        let lifetime = Self::lifetime_of(content);
+        let new = now + lifetime;
+        let kept = old.is_some() && !is_worth_moving(expires_at, new, lifetime);
+        self.check(kept || expires_at == new, || {
+            "a session expires at another time than it should".into()
+        });
+    }
+
+    fn take_effect(&mut self, request: usize, slot: usize, what: What) {
+        let effect = Effect {
+            found: self.found(slot),
+            what,
+        };
+        if let Some(save) = &mut self.requests[request].save {
+            (save.effect, save.told, save.fulfilled) = (Some(effect), false, true);
+        }
+    }
+
+    fn replaced(&mut self, request: usize, slot: usize, record: &Record) {
+        let Some((kind, now)) = self.requests[request].save.as_ref().map(|save| (save.kind, save.now)) else {
+            return;
+        };
+        if record.is_expired(SystemTime::UNIX_EPOCH) {
+            return self.emptied(request, slot, now);
+        }
+        if let Some((to, until)) = mark(record) {
+            return self.moved(request, slot, record, to, until);
+        }
+        self.counts.writes += 1;
+        match self.slots[slot].state {
+            State::Unborn(by) if by == request && kind == Kind::Renew => {
+                (self.slots[slot].record, self.slots[slot].expires_at) = (record.clone(), record.expires_at());
+            }
+            State::Live => {
+                let Origin::Stored { slot: own, joined } = self.origin(request) else {
+                    return self.violate(format!("r{request} wrote into a session that it has not loaded"));
+                };
+                let reached = own == slot || self.leads_to(own, slot, now);
+                self.check(reached, || {
+                    format!("r{request} wrote into a session that is not its own")
+                });
+                let joined = joined || own != slot;
+                self.check(kind == Kind::Replace || joined, || {
+                    format!("r{request} regenerates and wrote under the old id")
+                });
+                let before = self.slots[slot].content.clone();
+                let old = self.slots[slot].expires_at;
+                if let Some(content) = self.changed(request, &before, joined) {
+                    self.store(request, slot, content, record, Some(old));
+                }
+            }
+            state => self.violate(format!("r{request} wrote into what is {state:?}")),
+        }
+    }
+
+    /// Whether who saves at `now` may follow from one place to the other.
+    fn leads_to(&self, mut from: usize, to: usize, now: SystemTime) -> bool {
+        while let State::Moved { to: next, until } = self.slots[from].state
+            && now < until
+        {
+            from = next;
+        }
+        from == to
+    }
+
+    /// A session goes by a new id.
+    fn moved(&mut self, request: usize, slot: usize, record: &Record, to: StoreKey, until: SystemTime) {
+        self.counts.renewed += 1;
+        let Some(save) = &self.requests[request].save else {
+            return;
+        };
+        let (kind, now) = (save.kind, save.now);
+        let own = self.origin(request) == (Origin::Stored { slot, joined: false });
+        self.check(kind == Kind::Renew && own, || {
+            format!("r{request} gave an id to a session that another has given one already")
+        });
+        let live = self.slots[slot].state == State::Live;
+        self.check(live, || "what is no session was given a new id".into());
+        self.check(until == now + GRACE && record.expires_at() == until, || {
+            "requests that came under the old id may follow for another time than they should".into()
+        });
+        self.check(record.owner().is_none(), || {
+            "the mark of an old id belongs to the owner".into()
+        });
+        let Some(to) = self.slot_of(&to) else {
+            return self.violate("a mark leads nowhere");
+        };
+        let before = self.slots[slot].content.clone();
+        let old = self.slots[slot].expires_at;
+        self.slots[slot].state = State::Moved { to, until };
+        (self.slots[slot].record, self.slots[slot].expires_at) = (record.clone(), until);
+        match self.slots[to].state {
+            State::Unborn(by) if by == request => self.slots[to].state = State::Live,
+            // All sessions of the owner were ended at this moment.
+            State::Dead => {}
+            state => return self.violate(format!("a mark leads to what is {state:?}")),
+        }
+        if let Some(content) = self.changed(request, &before, false) {
+            let record = self.slots[to].record.clone();
+            self.store(request, to, content, &record, Some(old));
+            self.take_effect(request, to, What::Renewed);
+        }
+    }
+
+    /// A session was emptied, which is how it ends.
+    fn emptied(&mut self, request: usize, slot: usize, now: SystemTime) {
+        let ended = self.requests[request].save.as_ref().and_then(|save| save.ended);
+        let own = ended.is_some_and(|ended| self.leads_to(ended, slot, now));
+        self.check(own, || format!("r{request} ended a session that it was not to end"));
+        let live = self.slots[slot].state == State::Live;
+        self.check(live, || format!("r{request} ended what is no session"));
+        self.slots[slot].state = State::Dead;
+    }
+
+    pub(crate) fn touched(&mut self, request: usize, key: &StoreKey, expires_at: SystemTime, present: bool) {
+        let slot = self.slot_of(key);
+        self.note(|| format!("r{request} touches s{slot:?} {present}"));
+        if !self.check_may_write(request) {
+            return;
+        }
+        self.check_present(slot, present);
+        let Some(slot) = slot.filter(|_| present) else { return };
+        self.counts.touched += 1;
+        let touches = self.requests[request]
+            .save
+            .as_ref()
+            .is_some_and(|save| save.kind == Kind::Touch);
+        self.check(touches, || format!("r{request} touched a session that was not due"));
+        (self.slots[slot].expires_at, self.slots[slot].touched) = (expires_at, true);
+        if let Some(found) = &mut self.requests[request].found {
+            found.expires_at = expires_at;
+        }
+        let content = self.requests[request].base.clone();
+        if let Some(save) = &mut self.requests[request].save {
+            let (state, what) = (State::Live, What::Touched);
+            let found = Found {
+                slot,
+                state,
+                content,
+                expires_at,
+            };
+            let effect = Effect { found, what };
+            (save.effect, save.told, save.fulfilled) = (Some(effect), false, true);
+        }
+    }
+
+    pub(crate) fn destroyed(&mut self, request: usize, key: &StoreKey) {
+        let slot = self.slot_of(key);
+        self.note(|| format!("r{request} destroys s{slot:?}"));
+        if !self.check_may_write(request) {
+            return;
+        }
+        let Some(slot) = slot else { return };
+        match self.slots[slot].state {
+            State::Unborn(by) if by == request => {
+                (self.slots[slot].state, self.slots[slot].given_up) = (State::Dead, Some(request));
+            }
+            State::Dead => {}
+            // An expired mark, or session.
+            _ if !self.is_present(slot) => {}
+            state => self.violate(format!("r{request} destroyed what is {state:?}, without a look")),
+        }
+    }
+
+    /// All sessions of an owner have been ended.
+    pub(crate) fn ended_sessions_of(&mut self, owner: &str, count: u64) {
+        self.note(|| format!("all sessions of {owner} end: {count}"));
+        let mut ended = 0;
+        for slot in 0..self.slots.len() {
+            let belongs = self.slots[slot].record.owner() == Some(owner) && self.is_present(slot);
+            if belongs {
+                if let State::Unborn(request) = self.slots[slot].state {
+                    self.requests[request].overruled = true;
+                }
+                self.slots[slot].state = State::Dead;
+                ended += 1;
+            }
+        }
+        self.check(ended == count, || {
+            format!("{count} sessions of {owner} were ended, not {ended}")
+        });
+    }
+}
+
+/// Where a mark leads, and how long it may be followed. It holds nothing else.
+fn mark(record: &Record) -> Option<(StoreKey, SystemTime)> {
+    let found: Map<String, Value> = serde_json::from_slice(record.payload()).ok()?;
+    let to = found.get("_moved")?.as_str()?.parse().ok()?;
+    let until = Duration::from_millis(found.get("_until")?.as_u64()?);
+    (found.len() == 2).then_some((to, SystemTime::UNIX_EPOCH + until))
+}
+
+fn text(record: Option<&Record>) -> String {
+    record.map_or("nothing".into(), |record| {
+        String::from_utf8_lossy(record.payload()).into_owned()
+    })
+}
+
+fn outcome(written: &Written) -> &'static str {
+    match written {
+        Written::Done(_) => "done",
+        Written::Conflict(_) => "conflict",
+        Written::Gone => "gone",
+    }
+}
