@@ -77,11 +77,18 @@ impl Backend {
             }
             let key = self.key_of(&id);
             match self.limited().read(&key).await? {
-                None => tracing::debug!(target: "session_schema", "the session id of the request is not known, or expired"),
+                None => {
+                    tracing::debug!(target: "session_schema", "the session id of the request is not known, or expired")
+                }
                 Some(record) => match self.judge(&record, now) {
                     Verdict::Live => {
                         let joined = false;
-                        return Ok(Found::Session(Stored { id, key, record, joined }));
+                        return Ok(Found::Session(Stored {
+                            id,
+                            key,
+                            record,
+                            joined,
+                        }));
                     }
                     Verdict::Moved => found = Found::Moved,
                     Verdict::Dead => {}
@@ -128,10 +135,7 @@ impl Backend {
             ));
         }
         let expires_at = match old {
-            Some(old) => self
-                .settings
-                .moved_expiry(old, draft, now)
-                .unwrap_or(old.expires_at()),
+            Some(old) => self.settings.moved_expiry(old, draft, now).unwrap_or(old.expires_at()),
             None => self.settings.expiry(draft, now),
         };
         Ok(Record::of(payload, expires_at).with_owner(draft.owner.clone()))
@@ -140,7 +144,9 @@ impl Backend {
 
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Backend").field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("Backend")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
     }
 }
 

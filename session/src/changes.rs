@@ -176,10 +176,7 @@ impl Change {
 
     /// Whether the change may concern any key, so that others cannot be moved past it.
     fn is_barrier(&self) -> bool {
-        matches!(
-            self,
-            Self::Rename { .. } | Self::Age(_) | Self::Flush | Self::RemoveAll
-        )
+        matches!(self, Self::Rename { .. } | Self::Age(_) | Self::Flush | Self::RemoveAll)
     }
 }
 
@@ -214,9 +211,9 @@ impl Changes {
     /// Applies a change to the draft and remembers it.
     pub(crate) fn make(&mut self, change: Change, draft: &mut Draft) -> Result<()> {
         // Looking for changes of the key that this one replaces takes time: only where there may be some.
-        let again = change
-            .key()
-            .is_some_and(|key| self.quiet || draft.is_edited(key) || self.list.last().and_then(Change::key) == Some(key));
+        let again = change.key().is_some_and(|key| {
+            self.quiet || draft.is_edited(key) || self.list.last().and_then(Change::key) == Some(key)
+        });
         change.apply(draft)?;
         self.quiet |= change.key().is_some_and(|key| !draft.is_edited(key));
         if let Change::Flush | Change::RemoveAll = change {
@@ -304,7 +301,10 @@ enum Misfit {
 impl Misfit {
     fn error(self, key: &str) -> Error {
         let (kind, why) = match self {
-            Self::NoInteger => (ErrorKind::WrongType, "is not an integer that fits `i64`: `put` one first"),
+            Self::NoInteger => (
+                ErrorKind::WrongType,
+                "is not an integer that fits `i64`: `put` one first",
+            ),
             Self::Overflow => (ErrorKind::WrongType, "would leave the range of `i64`"),
             Self::NoList => (ErrorKind::WrongType, "is not a list: `put` one first"),
             Self::TooDeep => (ErrorKind::Encode, "would be nested too deeply to be read back"),

@@ -52,7 +52,9 @@ impl Settings {
 
     /// Whether a session has reached its absolute limit.
     pub(crate) fn is_past_deadline(&self, payload: &Payload, now: SystemTime) -> bool {
-        let deadline = self.absolute_lifetime.and_then(|_| self.deadline(payload.reserved(key::CREATED)));
+        let deadline = self
+            .absolute_lifetime
+            .and_then(|_| self.deadline(payload.reserved(key::CREATED)));
         deadline.is_some_and(|deadline| now >= deadline)
     }
 

@@ -109,9 +109,8 @@ impl Flash {
     /// What to store. Where Goravel's lists were stored before, they stay, empty if need be.
     pub(crate) fn lists(&self, payload: &Payload) -> Lists {
         let old: Vec<&str> = self.of_kind(false).map(|entry| &*entry.key).collect();
-        let listed = !old.is_empty()
-            || payload.reserved(key::FLASH_OLD).is_some()
-            || payload.reserved(key::FLASH_NEW).is_some();
+        let listed =
+            !old.is_empty() || payload.reserved(key::FLASH_OLD).is_some() || payload.reserved(key::FLASH_NEW).is_some();
         let stamps = |until_read| -> Option<String> {
             let stamps: BTreeMap<&str, Stamp> = self
                 .of_kind(until_read)

@@ -117,8 +117,5 @@ fn key_of_lease(session: &StoreKey) -> StoreKey {
         .chain_update(b"session-schema lease\0")
         .chain_update(session.as_str())
         .finalize();
-    HEXLOWER
-        .encode(&digest)
-        .parse()
-        .expect("hex is a well-formed key")
+    HEXLOWER.encode(&digest).parse().expect("hex is a well-formed key")
 }

@@ -173,11 +173,15 @@ impl SessionManager {
     fn unknown(&self, name: &str) -> ConfigError {
         let registered: Vec<_> = self.drivers().keys().map(|name| format!("`{name}`")).collect();
         let hint = match KNOWN.contains(&name) {
-            true => format!("enable the feature `{name}` of session-schema, or register it with `SessionManager::extend`"),
+            true => {
+                format!("enable the feature `{name}` of session-schema, or register it with `SessionManager::extend`")
+            }
             false => "register it with `SessionManager::extend`".to_owned(),
         };
         let known = registered.join(", ");
-        ConfigError::new(format!("`driver` is `{name}`, which is not known: write one of {known}, or {hint}"))
+        ConfigError::new(format!(
+            "`driver` is `{name}`, which is not known: write one of {known}, or {hint}"
+        ))
     }
 
     fn drivers(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Named>>> {
@@ -282,15 +286,19 @@ impl SessionManager {
 }
 
 fn owners(store: &Store) -> Result<&dyn OwnerIndex> {
-    store
-        .driver()
-        .owners()
-        .ok_or_else(|| Error::new(ErrorKind::Driver, "the session driver keeps no index of owners (`Driver::owners` is `None`)"))
+    store.driver().owners().ok_or_else(|| {
+        Error::new(
+            ErrorKind::Driver,
+            "the session driver keeps no index of owners (`Driver::owners` is `None`)",
+        )
+    })
 }
 
 impl fmt::Debug for SessionManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionManager").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("SessionManager")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -321,6 +329,8 @@ impl StoredSession {
 
 impl fmt::Debug for StoredSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoredSession").field("record", &self.record).finish_non_exhaustive()
+        f.debug_struct("StoredSession")
+            .field("record", &self.record)
+            .finish_non_exhaustive()
     }
 }

@@ -345,6 +345,8 @@ async fn pause(attempt: u32) {
 fn conflict() -> Error {
     Error::new(
         ErrorKind::Conflict,
-        format!("{ATTEMPTS} times in a row other requests saved the same session first; the changes of this one are not saved"),
+        format!(
+            "{ATTEMPTS} times in a row other requests saved the same session first; the changes of this one are not saved"
+        ),
     )
 }

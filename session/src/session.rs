@@ -121,7 +121,8 @@ impl Session {
             .into_iter()
             .filter(|(key, _)| wanted(key))
             .map(|(key, text)| {
-                let value = serde_json::from_str(&text).expect("what is stored under a key has been checked to be JSON");
+                let value =
+                    serde_json::from_str(&text).expect("what is stored under a key has been checked to be JSON");
                 (key, value)
             })
             .collect()
@@ -344,7 +345,9 @@ impl Session {
     pub fn token(&self) -> String {
         let mut slot = self.lock();
         let may_change = slot.phase != Phase::Committed;
-        slot.state().token(may_change).expect("the operating system's random generator works")
+        slot.state()
+            .token(may_change)
+            .expect("the operating system's random generator works")
     }
 
     /// Replaces the CSRF token; forms that hold the old one are refused.
@@ -368,7 +371,9 @@ impl Session {
         {
             return *id;
         }
-        slot.state().id().expect("the operating system's random generator works")
+        slot.state()
+            .id()
+            .expect("the operating system's random generator works")
     }
 
     /// The name of the cookie that holds the id.
@@ -477,7 +482,9 @@ impl Session {
         let found = match &self.0.source {
             Source::Headers(first, more) => {
                 let headers = first.iter().chain(more);
-                backend.find(cookie::candidates(headers, backend.cookie.name()), now).await?
+                backend
+                    .find(cookie::candidates(headers, backend.cookie.name()), now)
+                    .await?
             }
             Source::Given(id) => backend.find(id.iter().copied(), now).await?,
         };
@@ -788,7 +795,9 @@ impl Drop for Inner {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("started", &self.is_started()).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("started", &self.is_started())
+            .finish_non_exhaustive()
     }
 }
 

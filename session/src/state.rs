@@ -336,7 +336,9 @@ impl State {
         let Some(at) = self.passing.iter().position(passing) else {
             return Ok(());
         };
-        let Some(text) = self.draft.text(key) else { return Ok(()) };
+        let Some(text) = self.draft.text(key) else {
+            return Ok(());
+        };
         let (key, seen) = self.passing.remove(at);
         self.make(Change::Keep {
             key,

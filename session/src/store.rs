@@ -56,7 +56,9 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("opened", &self.opened.initialized()).finish()
+        f.debug_struct("Store")
+            .field("opened", &self.opened.initialized())
+            .finish()
     }
 }
 
@@ -71,7 +73,9 @@ impl Drop for Sweeper {
 
 async fn sweep(driver: Arc<dyn Driver>, interval: Duration) {
     // So long a time that it cannot be added to the present is never.
-    let Some(first) = Instant::now().checked_add(interval) else { return };
+    let Some(first) = Instant::now().checked_add(interval) else {
+        return;
+    };
     let mut ticks = interval_at(first, interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -17,7 +17,6 @@ mod file;
 #[cfg(feature = "memory")]
 mod memory;
 
-
 /// A store of session records.
 ///
 /// A driver keeps at most one record under a key. It changes a record only if it is in the state its writer has seen

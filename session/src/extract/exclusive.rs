@@ -4,8 +4,8 @@ use std::ops::Deref;
 use axum_core::extract::FromRequestParts;
 use http::request::Parts;
 
-use super::rejection::{LoadFailed, MissingSessionLayer, SessionRejection};
 use super::load;
+use super::rejection::{LoadFailed, MissingSessionLayer, SessionRejection};
 use crate::session::Session;
 
 /// A session that no other request uses exclusively at the same time, in whatever process that shares the store:

@@ -60,5 +60,8 @@ fn is_speculative(parts: &Parts) -> bool {
         let value = parts.headers.get(name).and_then(|value| value.to_str().ok());
         value.is_some_and(|value| value.to_ascii_lowercase().contains(word))
     };
-    says("sec-purpose", "prefetch") || says("purpose", "prefetch") || says("x-moz", "prefetch") || says("precognition", "true")
+    says("sec-purpose", "prefetch")
+        || says("purpose", "prefetch")
+        || says("x-moz", "prefetch")
+        || says("precognition", "true")
 }

@@ -96,7 +96,9 @@ fn finish<B: Default>(mut response: Response<B>, session: &Session, committed: C
     vary_by_cookie(headers);
     if let Some(cookie) = cookie {
         headers.append(SET_COOKIE, cookie);
-        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
+        headers
+            .entry(CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("private"));
     }
     response
 }

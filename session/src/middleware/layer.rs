@@ -186,6 +186,8 @@ impl<S> Layer<S> for SessionLayer {
 
 impl fmt::Debug for SessionLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionLayer").field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("SessionLayer")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
     }
 }

@@ -42,7 +42,10 @@ fn concurrent_requests_lose_nothing() {
     if let Some(seed) = setting("LOSSLESS_SEED") {
         return fail_if_violated(seed, true);
     }
-    let (start, count) = (setting("LOSSLESS_START").unwrap_or(0), setting("LOSSLESS_HISTORIES").unwrap_or(20_000));
+    let (start, count) = (
+        setting("LOSSLESS_START").unwrap_or(0),
+        setting("LOSSLESS_HISTORIES").unwrap_or(20_000),
+    );
     let (begun, next) = (Instant::now(), AtomicU64::new(start));
     let total = Mutex::new(Total::default());
     let failed = Mutex::new(None::<u64>);
@@ -76,10 +79,16 @@ fn concurrent_requests_lose_nothing() {
     }
     let total = total.into_inner().unwrap();
     let seconds = begun.elapsed().as_secs_f64();
-    println!("{count} histories in {seconds:.1} s, {:.0} a second; {total:#?}", count as f64 / seconds);
+    println!(
+        "{count} histories in {seconds:.1} s, {:.0} a second; {total:#?}",
+        count as f64 / seconds
+    );
     let mut counts = total.counts;
     if count >= 10_000 {
-        assert!(counts.each().iter().all(|count| **count > 0), "some rule was never at work: {counts:?}");
+        assert!(
+            counts.each().iter().all(|count| **count > 0),
+            "some rule was never at work: {counts:?}"
+        );
     }
 }
 
@@ -104,7 +113,12 @@ fn fail_if_violated(seed: u64, tell: bool) {
 /// What breaks has to stay the same but for its numbers.
 fn shrink(mut history: History, mut trace: Vec<String>, violation: &str) -> (History, Vec<String>) {
     let kind = |text: &str| text.replace(|letter: char| letter.is_ascii_digit(), "");
-    let same = |outcome: &Outcome| outcome.violation.as_deref().is_some_and(|found| kind(found) == kind(violation));
+    let same = |outcome: &Outcome| {
+        outcome
+            .violation
+            .as_deref()
+            .is_some_and(|found| kind(found) == kind(violation))
+    };
     let mut budget = 20_000;
     'smaller: loop {
         for candidate in history.smaller() {

@@ -24,9 +24,11 @@ pub(crate) struct Slot {
     content: Content,
     record: Record,
     expires_at: SystemTime,
+    /// The request that wrote there first.
+    maker: usize,
     touched: bool,
-    /// The request that had it for a new id, and took it back.
-    given_up: Option<usize>,
+    /// Its maker had it for a new id, and took it back.
+    given_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,7 +37,10 @@ enum State {
     Unborn(usize),
     Live,
     /// The session goes by another id.
-    Moved { to: usize, until: SystemTime },
+    Moved {
+        to: usize,
+        until: SystemTime,
+    },
     Dead,
 }
 
@@ -45,7 +50,10 @@ enum Origin {
     Unloaded,
     Fresh,
     /// `joined`: not under the id that the request came with.
-    Stored { slot: usize, joined: bool },
+    Stored {
+        slot: usize,
+        joined: bool,
+    },
     Lost,
 }
 
@@ -310,7 +318,9 @@ impl Model {
             });
         }
         let wanted = content.values.clone();
-        self.check(values == wanted.len(), || format!("of {wanted:?} only {values} are stored"));
+        self.check(values == wanted.len(), || {
+            format!("of {wanted:?} only {values} are stored")
+        });
         self.compare_flash(content, &found);
         let token = found.get("_token").and_then(Value::as_str).map(str::to_owned);
         match (&content.token, token) {
@@ -328,7 +338,9 @@ impl Model {
         }
         let lifetime = found.get("_lifetime").and_then(Value::as_u64);
         let wanted = content.lifetime.map(|seconds| seconds * 1000);
-        self.check(lifetime == wanted, || format!("the own lifetime is {lifetime:?}, not {wanted:?}"));
+        self.check(lifetime == wanted, || {
+            format!("the own lifetime is {lifetime:?}, not {wanted:?}")
+        });
         let (owner, wanted) = (record.owner(), content.owner);
         self.check(owner == wanted, || format!("the owner is {owner:?}, not {wanted:?}"));
     }
@@ -454,7 +466,11 @@ impl Model {
         let of_given_up = first && !asked.renewed;
         if first {
             // Two requests that ask for the first token at the same time get the same.
-            let wanted = self.first.entry(id.as_str().to_owned()).or_insert_with(|| token.to_owned()).clone();
+            let wanted = self
+                .first
+                .entry(id.as_str().to_owned())
+                .or_insert_with(|| token.to_owned())
+                .clone();
             self.check(wanted == token, || "two first tokens of one session differ".into());
         }
         self.seen.entry(token.to_owned()).or_insert(request);
@@ -462,7 +478,9 @@ impl Model {
     }
 
     pub(crate) fn regenerate_token(&mut self, request: usize, token: &str) {
-        self.check(!self.seen.contains_key(token), || "a new CSRF token is an old one".into());
+        self.check(!self.seen.contains_key(token), || {
+            "a new CSRF token is an old one".into()
+        });
         self.seen.insert(token.to_owned(), request);
         self.make(request, vec![Change::NewToken(token.to_owned())]);
     }
@@ -554,7 +572,12 @@ impl Request {
     fn start_with(&mut self, found: Found, now: SystemTime) {
         let lifetime = Model::lifetime_of(&found.content);
         self.touch = is_worth_moving(found.expires_at, now + lifetime, lifetime);
-        self.passing = found.content.flash.iter().map(|(key, message)| (*key, *message)).collect();
+        self.passing = found
+            .content
+            .flash
+            .iter()
+            .map(|(key, message)| (*key, *message))
+            .collect();
         self.origin = Some(Origin::Stored {
             slot: found.slot,
             joined: false,
@@ -672,13 +695,19 @@ impl Model {
         let Origin::Stored { slot, .. } = self.origin(request) else {
             return self.violate("a session that is not stored was saved as if it were");
         };
-        // A save that takes longer than the session is to live may find it expired under the new id already.
-        let mut given_up = self.slots.iter().filter(|slot| slot.given_up == Some(request));
-        let too_late = given_up.any(|slot| self.now >= slot.expires_at);
-        let gone = self.may_be_gone(slot, save.now) || too_late;
-        let gone = gone || self.requests[request].overruled;
-        self.check(gone, || format!("{:?} of r{request} was lost, though the session lives", save.kind));
+        let gone = self.may_be_lost(request, slot, save);
+        self.check(gone, || {
+            format!("{:?} of r{request} was lost, though the session lives", save.kind)
+        });
         self.lose(request);
+    }
+
+    /// Whether what a save was to store may come to nothing.
+    fn may_be_lost(&self, request: usize, slot: usize, save: &Save) -> bool {
+        // A save that takes longer than the session is to live may find it expired under the new id already.
+        let mut given_up = self.slots.iter().filter(|slot| slot.given_up && slot.maker == request);
+        let too_late = given_up.any(|slot| self.now >= slot.expires_at);
+        self.may_be_gone(slot, save.now) || too_late || self.requests[request].overruled
     }
 
     /// The request learns what it has written.
@@ -707,7 +736,10 @@ impl Model {
         let Origin::Stored { slot, .. } = self.origin(request) else {
             return self.violate("a session that is not stored was touched");
         };
-        let found = self.requests[request].found.take().filter(|found| found.state == State::Live);
+        let found = self.requests[request]
+            .found
+            .take()
+            .filter(|found| found.state == State::Live);
         match (effect, found) {
             (Some(effect), Some(found)) if found.slot == slot => {
                 self.settle(request, save, Effect { found, ..effect });
@@ -752,7 +784,9 @@ impl Model {
             }
             let (expires_at, lifetime) = (touched.expires_at, Self::lifetime_of(&touched.content));
             let right = begun + lifetime * 9 / 10 <= expires_at && expires_at <= now + lifetime * 11 / 10;
-            self.check(right, || format!("s{slot} was touched by who did not know its lifetime, and expires accordingly"));
+            self.check(right, || {
+                format!("s{slot} was touched by who did not know its lifetime, and expires accordingly")
+            });
         }
     }
 
@@ -769,7 +803,7 @@ impl Model {
             }
             self.check_ended(request, &save);
             let alive = match self.origin(request) {
-                Origin::Stored { slot, .. } => !self.may_be_gone(slot, save.now),
+                Origin::Stored { slot, .. } => !self.may_be_lost(request, slot, &save),
                 _ => true,
             };
             let has_to = matches!(save.kind, Kind::Create | Kind::Replace | Kind::Renew) && alive;
@@ -788,7 +822,10 @@ impl Model {
 
     /// Everything that the store has to hold now.
     pub(crate) fn records(&self) -> impl Iterator<Item = (StoreKey, Option<&Record>)> {
-        self.slots.iter().enumerate().map(|(at, slot)| (slot.key, self.is_present(at).then_some(&slot.record)))
+        self.slots
+            .iter()
+            .enumerate()
+            .map(|(at, slot)| (slot.key, self.is_present(at).then_some(&slot.record)))
     }
 }
 
@@ -890,9 +927,22 @@ impl Model {
         self.see(request, slot.filter(|_| record.is_some()));
     }
 
-    pub(crate) fn wrote(&mut self, request: usize, key: &StoreKey, record: &Record, expected: Expected, written: &Written) {
+    pub(crate) fn wrote(
+        &mut self,
+        request: usize,
+        key: &StoreKey,
+        record: &Record,
+        expected: Expected,
+        written: &Written,
+    ) {
         let slot = self.slot_of(key);
-        self.note(|| format!("r{request} writes s{slot:?} {} {}", text(Some(record)), outcome(written)));
+        self.note(|| {
+            format!(
+                "r{request} writes s{slot:?} {} {}",
+                text(Some(record)),
+                outcome(written)
+            )
+        });
         if !self.check_may_write(request) {
             return;
         }
@@ -910,22 +960,24 @@ impl Model {
                 }
             }
             Written::Done(_) => match (slot, expected) {
-                (None, Expected::Absent) => self.created(request, key, record),
+                (None, Expected::Absent) => {
+                    let slot = self.make_slot(request, key, record);
+                    self.created(request, slot, record);
+                }
                 (Some(slot), Expected::Version(_)) => {
                     self.check_present(Some(slot), true);
                     self.replaced(request, slot, record);
                 }
-                (Some(slot), Expected::Absent) if self.slots[slot].given_up == Some(request) => {
-                    // A second try, after a failure, to give the session the id that nobody has been told.
-                    self.slots[slot].state = State::Unborn(request);
-                    (self.slots[slot].record, self.slots[slot].expires_at) = (record.clone(), record.expires_at());
+                // A second try, after a failure, with the id that nobody has been told.
+                (Some(slot), Expected::Absent) if self.slots[slot].maker == request && !self.is_present(slot) => {
+                    self.created(request, slot, record);
                 }
                 (slot, expected) => self.violate(format!("s{slot:?} was written as {expected:?}")),
             },
         }
     }
 
-    fn created(&mut self, request: usize, key: &StoreKey, record: &Record) {
+    fn make_slot(&mut self, request: usize, key: &StoreKey, record: &Record) -> usize {
         let slot = self.slots.len();
         self.by_key.insert(*key, slot);
         self.slots.push(Slot {
@@ -934,15 +986,25 @@ impl Model {
             content: Content::default(),
             record: record.clone(),
             expires_at: record.expires_at(),
+            maker: request,
             touched: false,
-            given_up: None,
+            given_up: false,
         });
+        slot
+    }
+
+    fn created(&mut self, request: usize, slot: usize, record: &Record) {
         self.counts.writes += 1;
         match self.requests[request].save.as_ref().map(|save| save.kind) {
-            Some(Kind::Renew) => self.slots[slot].state = State::Unborn(request),
+            Some(Kind::Renew) => {
+                let slot = &mut self.slots[slot];
+                slot.state = State::Unborn(request);
+                (slot.record, slot.expires_at) = (record.clone(), record.expires_at());
+            }
             Some(Kind::Create) => {
                 self.slots[slot].state = State::Live;
                 if let Some(content) = self.changed(request, &Content::default(), false) {
+                    self.check(!content.is_empty(), || "a session was stored that holds nothing".into());
                     self.store(request, slot, content, record, None);
                 }
             }
@@ -976,7 +1038,9 @@ impl Model {
         let lifetime = Self::lifetime_of(content);
         let new = now + lifetime;
         let kept = old.is_some() && !is_worth_moving(expires_at, new, lifetime);
-        self.check(kept || expires_at == new, || "a session expires at another time than it should".into());
+        self.check(kept || expires_at == new, || {
+            "a session expires at another time than it should".into()
+        });
     }
 
     fn take_effect(&mut self, request: usize, slot: usize, what: What) {
@@ -1009,7 +1073,9 @@ impl Model {
                     return self.violate(format!("r{request} wrote into a session that it has not loaded"));
                 };
                 let reached = own == slot || self.leads_to(own, slot, now);
-                self.check(reached, || format!("r{request} wrote into a session that is not its own"));
+                self.check(reached, || {
+                    format!("r{request} wrote into a session that is not its own")
+                });
                 let joined = joined || own != slot;
                 self.check(kind == Kind::Replace || joined, || {
                     format!("r{request} regenerates and wrote under the old id")
@@ -1037,7 +1103,9 @@ impl Model {
     /// A session goes by a new id.
     fn moved(&mut self, request: usize, slot: usize, record: &Record, to: StoreKey, until: SystemTime) {
         self.counts.renewed += 1;
-        let Some(save) = &self.requests[request].save else { return };
+        let Some(save) = &self.requests[request].save else {
+            return;
+        };
         let (kind, now) = (save.kind, save.now);
         let own = self.origin(request) == (Origin::Stored { slot, joined: false });
         self.check(kind == Kind::Renew && own, || {
@@ -1048,7 +1116,9 @@ impl Model {
         self.check(until == now + GRACE && record.expires_at() == until, || {
             "requests that came under the old id may follow for another time than they should".into()
         });
-        self.check(record.owner().is_none(), || "the mark of an old id belongs to the owner".into());
+        self.check(record.owner().is_none(), || {
+            "the mark of an old id belongs to the owner".into()
+        });
         let Some(to) = self.slot_of(&to) else {
             return self.violate("a mark leads nowhere");
         };
@@ -1086,9 +1156,15 @@ impl Model {
             return;
         }
         self.check_present(slot, present);
-        let Some(slot) = slot.filter(|_| present) else { return };
+        let Some(slot) = slot.filter(|_| present) else {
+            self.requests[request].found = None;
+            return;
+        };
         self.counts.touched += 1;
-        let touches = self.requests[request].save.as_ref().is_some_and(|save| save.kind == Kind::Touch);
+        let touches = self.requests[request]
+            .save
+            .as_ref()
+            .is_some_and(|save| save.kind == Kind::Touch);
         self.check(touches, || format!("r{request} touched a session that was not due"));
         (self.slots[slot].expires_at, self.slots[slot].touched) = (expires_at, true);
         if let Some(found) = &mut self.requests[request].found {
@@ -1117,7 +1193,7 @@ impl Model {
         let Some(slot) = slot else { return };
         match self.slots[slot].state {
             State::Unborn(by) if by == request => {
-                (self.slots[slot].state, self.slots[slot].given_up) = (State::Dead, Some(request));
+                (self.slots[slot].state, self.slots[slot].given_up) = (State::Dead, true);
             }
             State::Dead => {}
             // An expired mark, or session.
@@ -1140,7 +1216,9 @@ impl Model {
                 ended += 1;
             }
         }
-        self.check(ended == count, || format!("{count} sessions of {owner} were ended, not {ended}"));
+        self.check(ended == count, || {
+            format!("{count} sessions of {owner} were ended, not {ended}")
+        });
     }
 }
 
@@ -1153,7 +1231,9 @@ fn mark(record: &Record) -> Option<(StoreKey, SystemTime)> {
 }
 
 fn text(record: Option<&Record>) -> String {
-    record.map_or("nothing".into(), |record| String::from_utf8_lossy(record.payload()).into_owned())
+    record.map_or("nothing".into(), |record| {
+        String::from_utf8_lossy(record.payload()).into_owned()
+    })
 }
 
 fn outcome(written: &Written) -> &'static str {

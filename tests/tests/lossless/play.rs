@@ -53,7 +53,9 @@ struct Player {
 impl Player {
     async fn play(self, script: Script) {
         self.world.stage.gate(self.request, false).await;
-        self.world.model().note(|| format!("r{} begins: {script:?}", self.request));
+        self.world
+            .model()
+            .note(|| format!("r{} begins: {script:?}", self.request));
         match script.by {
             By::Layer => self.through_the_layer(script).await,
             By::Hand { save } => self.by_hand(script, save).await,
@@ -77,7 +79,9 @@ impl Player {
         let mut request = Request::new(String::new());
         if let Some(id) = self.world.cookie_of(&script) {
             let cookie = format!("session={}", id.as_str());
-            request.headers_mut().insert(COOKIE, cookie.parse().expect("an id is a header value"));
+            request
+                .headers_mut()
+                .insert(COOKIE, cookie.parse().expect("an id is a header value"));
         }
         let layer = SessionLayer::new(self.driver())
             .with_clock(self.world.clock())
@@ -141,7 +145,9 @@ impl Player {
         let value = cookie.and_then(|cookie| cookie.strip_prefix("session=")?.split(';').next());
         let id: Option<SessionId> = value.and_then(|value| value.parse().ok());
         let wanted = self.world.model().cookie(self.request);
-        self.world.model().note(|| format!("r{} is answered: {status}, cookie {wanted:?}", self.request));
+        self.world
+            .model()
+            .note(|| format!("r{} is answered: {status}, cookie {wanted:?}", self.request));
         match (wanted, value, id) {
             (CookieIs::Kept, None, None) => return,
             (CookieIs::Removed, Some(""), None) => {}
@@ -255,12 +261,10 @@ impl Player {
                 self.got(result.map(|()| value), key, expected.value)
             }
             Op::Push(key, value) => session.push(key, value),
-            Op::Update(key, function @ Function::Count) => {
-                session.update(key, move |list: &mut Vec<i64>| {
-                    let _: Function = function;
-                    list.push(list.len() as i64);
-                })
-            }
+            Op::Update(key, function @ Function::Count) => session.update(key, move |list: &mut Vec<i64>| {
+                let _: Function = function;
+                list.push(list.len() as i64);
+            }),
             Op::Update(key, function) => session.update(key, move |number| function.number(number)),
             Op::Flash(key, value) => session.flash(key, value),
             Op::Now(key, value) => session.now(key, value),
@@ -292,11 +296,20 @@ impl Player {
         match result {
             Ok(()) if expected.fits => {}
             Err(error) if !expected.fits && error.kind() == ErrorKind::WrongType => {}
-            other => self.violate(format!("{op:?} says {:?}, fits: {}", other.map_err(|error| error.kind()), expected.fits)),
+            other => self.violate(format!(
+                "{op:?} says {:?}, fits: {}",
+                other.map_err(|error| error.kind()),
+                expected.fits
+            )),
         }
     }
 
-    fn got(&self, found: session_schema::Result<Option<Value>>, key: Key, wanted: Option<Value>) -> session_schema::Result<()> {
+    fn got(
+        &self,
+        found: session_schema::Result<Option<Value>>,
+        key: Key,
+        wanted: Option<Value>,
+    ) -> session_schema::Result<()> {
         let found = found?;
         if found != wanted {
             self.violate(format!("`{key}` is {found:?}, not {wanted:?}"));
@@ -328,9 +341,13 @@ impl Player {
             Op::Replace(content) => {
                 model.requests[request].shown.clear();
                 model.make(request, vec![Change::Clear]);
-                content.into_iter().for_each(|(key, value)| model.put(request, key, value));
+                content
+                    .into_iter()
+                    .for_each(|(key, value)| model.put(request, key, value));
             }
-            Op::Merge(content) => content.into_iter().for_each(|(key, value)| model.put(request, key, value)),
+            Op::Merge(content) => content
+                .into_iter()
+                .for_each(|(key, value)| model.put(request, key, value)),
             Op::Remember(key, value) => match not_null(model.value(request, key)) {
                 Some(found) => expect.value = Some(found),
                 None => {
@@ -377,7 +394,10 @@ struct Expect {
 }
 
 fn map(content: Vec<(Key, Value)>) -> Map<String, Value> {
-    content.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    content
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 fn kind_of(result: &session_schema::Result<()>) -> Result<(), ErrorKind> {

@@ -123,9 +123,7 @@ impl History {
                 end: End::Status(200),
             })
             .collect();
-        let requests = (0..rng.usize(2..7))
-            .map(|_| draw.script(&mut rng, browsers))
-            .collect();
+        let requests = (0..rng.usize(2..7)).map(|_| draw.script(&mut rng, browsers)).collect();
         let sometimes = |rng: &mut Rng, chance| if rng.u32(0..4) == 0 { chance } else { 0 };
         Self {
             setup,
@@ -184,7 +182,11 @@ impl fmt::Display for History {
         for script in self.setup.iter().chain(&self.requests) {
             writeln!(f, "  {script:?}")?;
         }
-        write!(f, "  {} s later; {:?}; schedule {}", self.jump, self.chances, self.schedule)
+        write!(
+            f,
+            "  {} s later; {:?}; schedule {}",
+            self.jump, self.chances, self.schedule
+        )
     }
 }
 
@@ -204,7 +206,9 @@ impl Draw {
     fn script(&self, rng: &mut Rng, browsers: usize) -> Script {
         let by = match rng.u32(0..20) {
             0 if !self.calm => By::Admin(choose(rng, &OWNERS)),
-            1..4 => By::Hand { save: rng.u32(0..4) > 0 },
+            1..4 => By::Hand {
+                save: rng.u32(0..4) > 0,
+            },
             _ => By::Layer,
         };
         let cookie = match rng.u32(0..20) {

@@ -71,7 +71,12 @@ const SLEEPERS: u32 = 64;
 const STUCK: u32 = 20_000;
 
 /// Runs the requests to their end.
-pub(crate) async fn run(world: &Arc<World>, tasks: Vec<(usize, JoinHandle<()>)>, rng: &mut Rng, chances: Chances) -> Depth {
+pub(crate) async fn run(
+    world: &Arc<World>,
+    tasks: Vec<(usize, JoinHandle<()>)>,
+    rng: &mut Rng,
+    chances: Chances,
+) -> Depth {
     let mut depth = Depth::default();
     let (mut last, mut idle, mut hung_up) = (None, 0, false);
     loop {
@@ -109,7 +114,9 @@ pub(crate) async fn run(world: &Arc<World>, tasks: Vec<(usize, JoinHandle<()>)>,
             world.advance(Duration::from_secs(if rng.bool() { 10 } else { 31 }));
         }
         if rng.u32(..1000) < chances.hang_up
-            && let Some((_, task)) = tasks.iter().find(|(request, task)| *request == next.request && !task.is_finished())
+            && let Some((_, task)) = tasks
+                .iter()
+                .find(|(request, task)| *request == next.request && !task.is_finished())
         {
             // What it waits for goes on in the background, or is gone with it.
             world.model().hang_up(next.request);

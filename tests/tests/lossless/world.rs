@@ -143,7 +143,11 @@ impl History {
         world.advance(Duration::from_secs(self.jump));
         let now = world.model().now;
         world.model().begun = Some(now);
-        let tasks = self.requests.iter().map(|script| play::spawn(&world, script.clone())).collect();
+        let tasks = self
+            .requests
+            .iter()
+            .map(|script| play::spawn(&world, script.clone()))
+            .collect();
         let depth = stage::run(&world, tasks, &mut rng, self.chances).await;
         if world.model().violation.is_none() {
             self.look_back(&world, &mut rng).await;

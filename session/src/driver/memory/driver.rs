@@ -199,7 +199,10 @@ mod tests {
         let (key, record) = stored(&driver).await;
         let read = driver.read(&key).await.unwrap().unwrap();
         assert!(std::ptr::eq(record.payload(), read.payload()));
-        driver.touch(&key, SystemTime::now() + Duration::from_secs(90)).await.unwrap();
+        driver
+            .touch(&key, SystemTime::now() + Duration::from_secs(90))
+            .await
+            .unwrap();
         let touched = driver.read(&key).await.unwrap().unwrap();
         assert!(std::ptr::eq(record.payload(), touched.payload()));
     }

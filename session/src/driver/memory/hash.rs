@@ -91,6 +91,9 @@ mod tests {
             }
         }
         // 1000 are expected in each, with a deviation of 31.
-        assert!(buckets.as_flattened().iter().all(|count| (750..1250).contains(count)), "{buckets:?}");
+        assert!(
+            buckets.as_flattened().iter().all(|count| (750..1250).contains(count)),
+            "{buckets:?}"
+        );
     }
 }
