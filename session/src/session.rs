@@ -561,13 +561,15 @@ impl Session {
     pub async fn reload(&self) -> Result<()> {
         let _gate = self.0.io.lock().await;
         let backend = &*self.0.backend;
-        let stored = self.read(|state| state.stored().cloned()).flatten();
+        let stored = self
+            .read(|state| state.stored().cloned().map(|stored| (stored, state.endings())))
+            .flatten();
         match stored {
             None => self.load(|| false).await?,
-            Some(stored) => {
+            Some((stored, endings)) => {
                 let now = backend.clock.now();
                 let newest = backend.newest(stored, now).await?;
-                self.lock().state().rebase(newest)?;
+                self.lock().state().rebase(newest, endings)?;
             }
         }
         let mut slot = self.lock();

@@ -48,6 +48,8 @@ pub(crate) struct State {
     /// The session that `invalidate` ended; before loading, that it is to be ended.
     ended: Option<Box<Stored>>,
     end_what_is_found: bool,
+    /// How often `invalidate` was called.
+    endings: u32,
     /// `invalidate` has ended a session in this request.
     has_ended: bool,
     /// No record was found: the session began with this request.
@@ -69,6 +71,7 @@ impl Default for State {
             renewed: false,
             ended: None,
             end_what_is_found: false,
+            endings: 0,
             has_ended: false,
             new: true,
             touch: false,
@@ -152,8 +155,17 @@ impl State {
         }
     }
 
-    /// Goes on from what the store has now: `None` when the session is gone.
-    pub(crate) fn rebase(&mut self, newest: Option<Stored>) -> Result<()> {
+    /// How often `invalidate` was called.
+    pub(crate) fn endings(&self) -> u32 {
+        self.endings
+    }
+
+    /// Goes on from what the store has now: `None` when the session is gone. If it has been ended since the store was asked, when
+    /// there had been so many `endings`, that stands.
+    pub(crate) fn rebase(&mut self, newest: Option<Stored>, endings: u32) -> Result<()> {
+        if self.endings != endings {
+            return Ok(());
+        }
         let Some(stored) = newest else {
             self.lose();
             return Ok(());
@@ -428,6 +440,7 @@ impl State {
     pub(crate) fn invalidate(&mut self) -> Result<()> {
         self.new_id()?;
         self.forget_everything();
+        self.endings += 1;
         match std::mem::replace(&mut self.origin, Origin::Fresh) {
             Origin::Stored(stored) => {
                 self.end(stored);
@@ -506,6 +519,8 @@ impl State {
         };
         let ended = self.ended.take();
         let job = Job {
+            id: self.id,
+            endings: self.endings,
             ended,
             plan,
             changes,
@@ -560,8 +575,15 @@ impl State {
 
     /// Takes note of how a save went. What it did not get done stays to be done.
     pub(crate) fn settle(&mut self, job: Job, outcome: Result<Outcome>, backend: &Backend) -> Result<()> {
+        if self.endings != job.endings {
+            return self.settle_ended(job, outcome);
+        }
         let Job {
-            ended, plan, changes, ..
+            id,
+            ended,
+            plan,
+            changes,
+            ..
         } = job;
         match outcome {
             Err(error) => {
@@ -581,11 +603,25 @@ impl State {
                 }
                 Ok(())
             }
-            Ok(Outcome::Stored(stored)) => self.settle_on(stored, &plan, backend),
+            Ok(Outcome::Stored(stored)) => self.settle_on(stored, id, &plan, backend),
         }
     }
 
-    fn settle_on(&mut self, stored: Stored, plan: &Plan, backend: &Backend) -> Result<()> {
+    /// The session was ended while it was saved: what the save has stored is to end, too.
+    fn settle_ended(&mut self, job: Job, outcome: Result<Outcome>) -> Result<()> {
+        match outcome {
+            Ok(Outcome::Stored(stored)) => self.end(stored),
+            Ok(Outcome::Gone | Outcome::AsItWas) => {}
+            Err(error) => {
+                self.ended = self.ended.take().or(job.ended);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// `planned` is the id that the session had, or was to have, when the save began.
+    fn settle_on(&mut self, stored: Stored, planned: Option<SessionId>, plan: &Plan, backend: &Backend) -> Result<()> {
         let until = backend.settings.cookie_expiry(&stored.record);
         let told = match plan {
             Plan::Replace { stored, .. } | Plan::Touch { stored, .. } => {
@@ -605,8 +641,14 @@ impl State {
             }
         }
         (self.draft, self.changes) = (draft, later);
-        self.id = Some(stored.id);
-        (self.renewed, self.touch) = (false, false);
+        self.touch = false;
+        if self.id == planned {
+            self.id = Some(stored.id);
+            self.renewed = false;
+        } else {
+            // `regenerate` was called while the save ran.
+            self.renewed = true;
+        }
         self.take_on(stored);
         first_error
     }

@@ -195,16 +195,39 @@ impl Change {
     }
 }
 
-/// All of the changes, or none. What a later one makes superfluous cannot fail.
-pub(crate) fn apply_all(changes: &[Change], content: &Content, joined: bool) -> Result<Content, Misfit> {
-    let mut content = content.clone();
+/// What changes make of a content, one after the other.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub(crate) content: Content,
+    /// The changes that fit.
+    pub(crate) kept: Vec<Change>,
+    /// Some did not, and no later one makes them superfluous.
+    pub(crate) has_misfit: bool,
+}
+
+/// All of the changes that fit.
+pub(crate) fn apply_each(changes: &[Change], content: &Content, joined: bool) -> Applied {
+    let mut applied = Applied {
+        content: content.clone(),
+        kept: Vec::new(),
+        has_misfit: false,
+    };
     for (at, change) in changes.iter().enumerate() {
-        let superfluous = || changes[at + 1..].iter().any(|later| later.replaces(change));
-        if change.apply(&mut content, joined).is_err() && !superfluous() {
-            return Err(Misfit);
+        match change.apply(&mut applied.content, joined) {
+            Ok(()) => applied.kept.push(change.clone()),
+            Err(Misfit) => applied.has_misfit |= !changes[at + 1..].iter().any(|later| later.replaces(change)),
         }
     }
-    Ok(content)
+    applied
+}
+
+/// All of the changes, or none. What a later one makes superfluous cannot fail.
+pub(crate) fn apply_all(changes: &[Change], content: &Content, joined: bool) -> Result<Content, Misfit> {
+    let applied = apply_each(changes, content, joined);
+    match applied.has_misfit {
+        true => Err(Misfit),
+        false => Ok(applied.content),
+    }
 }
 
 impl Content {
