@@ -145,6 +145,11 @@ impl Payload {
         self.entry(key).map(|entry| Text::Part(self.clone(), entry.value))
     }
 
+    /// Whether there are entries whose keys belong to the library. Most sessions have none.
+    pub(crate) fn has_bookkeeping(&self) -> bool {
+        self.index().is_some_and(|index| index.reserved.1 > 0)
+    }
+
     /// Bookkeeping is looked for among its like, which costs next to nothing where there is none.
     fn entry(&self, key: &str) -> Option<&Entry> {
         let index = self.index()?;
