@@ -487,8 +487,16 @@ impl Session {
         if self.is_started() {
             return Ok(());
         }
-        let _gate = self.0.io.lock().await;
+        let _gate = self.gate().await;
         self.load(speculative).await
+    }
+
+    /// Waits until nobody else of this request asks the store; hardly ever has to.
+    async fn gate(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        match self.0.io.try_lock() {
+            Ok(gate) => gate,
+            Err(_) => self.0.io.lock().await,
+        }
     }
 
     async fn load(&self, speculative: impl FnOnce() -> bool) -> Result<()> {
@@ -528,7 +536,7 @@ impl Session {
     }
 
     async fn save_now(&self) -> Result<()> {
-        let _gate = self.0.io.lock().await;
+        let _gate = self.gate().await;
         if !self.is_started() {
             // Boxed, because the future of every save would be as large as this one otherwise.
             Box::pin(self.load(|| false)).await?;
@@ -559,7 +567,7 @@ impl Session {
     ///
     /// As [`start`](Session::start).
     pub async fn reload(&self) -> Result<()> {
-        let _gate = self.0.io.lock().await;
+        let _gate = self.gate().await;
         let backend = &*self.0.backend;
         let stored = self
             .read(|state| state.stored().cloned().map(|stored| (stored, state.endings())))
