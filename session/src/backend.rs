@@ -39,7 +39,8 @@ pub(crate) struct Stored {
 
 /// What the ids of a request lead to.
 pub(crate) enum Found {
-    Session(Stored),
+    /// As it was at that moment.
+    Session(Stored, SystemTime),
     /// Only to a session that goes by another id meanwhile.
     Moved,
     Nothing,
@@ -69,7 +70,7 @@ impl Backend {
     }
 
     /// The first of the ids that leads to a live session.
-    pub(crate) async fn find(&self, ids: impl Iterator<Item = SessionId>, now: SystemTime) -> Result<Found> {
+    pub(crate) async fn find(&self, ids: impl Iterator<Item = SessionId>) -> Result<Found> {
         let mut found = Found::Nothing;
         for (at, id) in ids.take(CANDIDATES).enumerate() {
             if at == 0 {
@@ -80,19 +81,23 @@ impl Backend {
                 None => {
                     tracing::debug!(target: "session_schema", "the session id of the request is not known, or expired")
                 }
-                Some(record) => match self.judge(&record, now) {
-                    Verdict::Live => {
-                        let joined = false;
-                        return Ok(Found::Session(Stored {
-                            id,
-                            key,
-                            record,
-                            joined,
-                        }));
+                Some(record) => {
+                    let now = self.clock.now();
+                    match self.judge(&record, now) {
+                        Verdict::Live => {
+                            let joined = false;
+                            let stored = Stored {
+                                id,
+                                key,
+                                record,
+                                joined,
+                            };
+                            return Ok(Found::Session(stored, now));
+                        }
+                        Verdict::Moved => found = Found::Moved,
+                        Verdict::Dead => {}
                     }
-                    Verdict::Moved => found = Found::Moved,
-                    Verdict::Dead => {}
-                },
+                }
             }
         }
         Ok(found)

@@ -504,21 +504,19 @@ impl Session {
             return Ok(());
         }
         let backend = &*self.0.backend;
-        let (timer, now) = (Timer::start(), backend.clock.now());
+        let timer = Timer::start();
         let found = match &self.0.source {
             Source::Headers(first, more) => {
                 let headers = first.iter().chain(more);
-                backend
-                    .find(cookie::candidates(headers, backend.cookie.name()), now)
-                    .await?
+                backend.find(cookie::candidates(headers, backend.cookie.name())).await?
             }
-            Source::Given(id) => backend.find(id.iter().copied(), now).await?,
+            Source::Given(id) => backend.find(id.iter().copied()).await?,
         };
         if let Some(elapsed) = timer.elapsed() {
-            let found = matches!(found, Found::Session(_));
+            let found = matches!(found, Found::Session(..));
             tracing::debug!(target: "session_schema", found, ?elapsed, "a session was loaded");
         }
-        self.lock().state().start(found, backend, now, speculative)
+        self.lock().state().start(found, backend, speculative)
     }
 
     /// Saves what has been changed. The layer does it when the handler has returned; a session built by hand is saved by this alone.
@@ -673,7 +671,7 @@ impl Session {
 impl Session {
     pub(crate) fn begin(&self, found: Found) -> Result<()> {
         let backend = &*self.0.backend;
-        self.lock().state().start(found, backend, backend.clock.now(), || false)
+        self.lock().state().start(found, backend, || false)
     }
 
     /// The session of the next request of the same visitor.

@@ -28,8 +28,8 @@ enum Origin {
 pub(crate) enum CookieChange {
     #[default]
     Keep,
-    /// Keep the id, until that moment or until the browser is closed.
-    Set(SessionId, Option<SystemTime>),
+    /// Keep the id: until when, as seen from when, or until the browser is closed.
+    Set(SessionId, Option<(SystemTime, SystemTime)>),
     Remove,
 }
 
@@ -92,13 +92,7 @@ impl State {
 
     /// Takes what was found in the store; what was changed before is applied to it. A `speculative` request, which the visitor
     /// may never see, ages no flash and prolongs nothing.
-    pub(crate) fn start(
-        &mut self,
-        found: Found,
-        backend: &Backend,
-        now: SystemTime,
-        speculative: impl FnOnce() -> bool,
-    ) -> Result<()> {
+    pub(crate) fn start(&mut self, found: Found, backend: &Backend, speculative: impl FnOnce() -> bool) -> Result<()> {
         match found {
             Found::Moved => self.lose(),
             Found::Nothing => {
@@ -106,13 +100,13 @@ impl State {
                 self.renewed = false;
                 self.end_what_is_found = false;
             }
-            Found::Session(stored) if self.end_what_is_found => {
+            Found::Session(stored, _) if self.end_what_is_found => {
                 self.end(stored);
                 self.origin = Origin::Fresh;
                 self.renewed = false;
                 self.end_what_is_found = false;
             }
-            Found::Session(stored) => self.start_with(stored, backend, now, speculative)?,
+            Found::Session(stored, now) => self.start_with(stored, backend, now, speculative)?,
         }
         Ok(())
     }
@@ -583,6 +577,7 @@ impl State {
             ended,
             plan,
             changes,
+            now,
             ..
         } = job;
         match outcome {
@@ -603,7 +598,7 @@ impl State {
                 }
                 Ok(())
             }
-            Ok(Outcome::Stored(stored)) => self.settle_on(stored, id, &plan, backend),
+            Ok(Outcome::Stored(stored)) => self.settle_on(stored, id, &plan, now, backend),
         }
     }
 
@@ -621,7 +616,14 @@ impl State {
     }
 
     /// `planned` is the id that the session had, or was to have, when the save began.
-    fn settle_on(&mut self, stored: Stored, planned: Option<SessionId>, plan: &Plan, backend: &Backend) -> Result<()> {
+    fn settle_on(
+        &mut self,
+        stored: Stored,
+        planned: Option<SessionId>,
+        plan: &Plan,
+        now: SystemTime,
+        backend: &Backend,
+    ) -> Result<()> {
         let until = backend.settings.cookie_expiry(&stored.record);
         let told = match plan {
             Plan::Replace { stored, .. } | Plan::Touch { stored, .. } => {
@@ -630,7 +632,7 @@ impl State {
             _ => false,
         };
         if !told {
-            self.cookie = CookieChange::Set(stored.id, until);
+            self.cookie = CookieChange::Set(stored.id, until.map(|until| (now, until)));
         }
         // What was changed while the save ran.
         let (mut draft, mut later) = (Draft::of(&stored.record), Changes::default());
