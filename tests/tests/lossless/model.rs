@@ -1058,10 +1058,6 @@ impl Model {
                     self.check_present(Some(slot), true);
                     self.replaced(request, slot, record);
                 }
-                // A second try, after a failure, with the id that nobody has been told.
-                (Some(slot), Expected::Absent) if self.slots[slot].maker == request && !self.is_present(slot) => {
-                    self.created(request, slot, record);
-                }
                 (slot, expected) => self.violate(format!("s{slot:?} was written as {expected:?}")),
             },
         }
