@@ -165,8 +165,8 @@ pub(crate) struct Mark {
 
 impl Mark {
     pub(crate) fn in_payload(payload: &Payload) -> Option<Self> {
-        let to: &str = serde_json::from_str(payload.reserved(key::MOVED)?).ok()?;
-        let until = from_millis(payload.reserved(key::UNTIL)?)?;
+        let to: &str = serde_json::from_str(payload.get(key::MOVED)?).ok()?;
+        let until = from_millis(payload.get(key::UNTIL)?)?;
         Some(Self {
             to: to.parse().ok()?,
             until,

@@ -9,11 +9,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::end_of_time;
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
 use crate::draft::Draft;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::to_millis;
 use crate::flash::Stamp;
 use crate::id::SessionId;
 use crate::payload::{MAX_DEPTH, depth, key};
@@ -26,12 +28,8 @@ pub(crate) type UpdateFn = dyn Fn(Option<&str>) -> Result<Option<String>> + Send
 pub(crate) enum Change {
     Put(Arc<str>, Arc<str>),
     Forget(Arc<str>),
-    /// Absent and null count as `start`.
-    Increment {
-        key: Arc<str>,
-        by: i128,
-        start: i64,
-    },
+    /// Absent and null count as 0.
+    Increment(Arc<str>, i128),
     Push(Arc<str>, Arc<str>),
     /// `before` and `after` are what the function saw and made of it when the request called it.
     Update {
@@ -60,8 +58,9 @@ pub(crate) enum Change {
     },
     /// Removes flash that was not flashed again since.
     Age(Vec<(Arc<str>, Stamp)>),
-    /// Removes everything.
-    Flush,
+    /// Removes everything. A stored CSRF token is replaced by this one: the next first token would follow from the id as the last
+    /// one did, and so bring back what was to be refused.
+    Flush(Arc<str>),
     /// Removes the application's keys.
     RemoveAll,
     /// Sets the CSRF token where there is none.
@@ -80,8 +79,8 @@ impl Change {
         match self {
             Self::Put(key, text) => store(draft, key, Some(text.clone())),
             Self::Forget(key) => store(draft, key, None),
-            Self::Increment { key, by, start } => {
-                let sum = add(draft.get(key), *by, *start).map_err(|why| why.error(key))?;
+            Self::Increment(key, by) => {
+                let sum = add(draft.get(key), *by).map_err(|why| why.error(key))?;
                 store(draft, key, Some(sum.to_string().into()));
             }
             Self::Push(key, item) => {
@@ -127,7 +126,12 @@ impl Change {
                     }
                 }
             }
-            Self::Flush => draft.flush(),
+            Self::Flush(token) => {
+                draft.flush();
+                if draft.base().get(key::TOKEN).is_some() {
+                    draft.set(&key::TOKEN.into(), Some(quoted(token)));
+                }
+            }
             Self::RemoveAll => draft.remove_all(),
             Self::FirstToken(token) => {
                 if token_in(draft).is_none() {
@@ -142,7 +146,7 @@ impl Change {
             }
             Self::Owner(owner) => draft.owner = owner.clone(),
             Self::Lifetime(lifetime) => {
-                let text = lifetime.map(|lifetime| lifetime.as_nanos().div_ceil(1_000_000).to_string());
+                let text = lifetime.map(|lifetime| lifetime_in_millis(lifetime).to_string());
                 draft.set(&key::LIFETIME.into(), text.map(Arc::from));
             }
         }
@@ -162,8 +166,8 @@ impl Change {
     /// The one key a change concerns, if it is one.
     fn key(&self) -> Option<&Arc<str>> {
         match self {
-            Self::Put(key, _) | Self::Forget(key) | Self::Push(key, _) => Some(key),
-            Self::Increment { key, .. } | Self::Update { key, .. } => Some(key),
+            Self::Put(key, _) | Self::Forget(key) | Self::Push(key, _) | Self::Increment(key, _) => Some(key),
+            Self::Update { key, .. } => Some(key),
             Self::Flash { key, .. } | Self::Keep { key, .. } => Some(key),
             _ => None,
         }
@@ -176,7 +180,10 @@ impl Change {
 
     /// Whether the change may concern any key, so that others cannot be moved past it.
     fn is_barrier(&self) -> bool {
-        matches!(self, Self::Rename { .. } | Self::Age(_) | Self::Flush | Self::RemoveAll)
+        matches!(
+            self,
+            Self::Rename { .. } | Self::Age(_) | Self::Flush(_) | Self::RemoveAll
+        )
     }
 }
 
@@ -234,7 +241,7 @@ impl Changes {
     /// Drops the changes that `later` makes superfluous.
     fn make_room_for(&mut self, later: &Change) {
         match later {
-            Change::Flush | Change::RemoveAll => self.list.retain(|earlier| earlier.key().is_none()),
+            Change::Flush(_) | Change::RemoveAll => self.list.retain(|earlier| earlier.key().is_none()),
             later => {
                 if let Some(key) = later.key().filter(|_| later.is_absolute()) {
                     self.drop_superfluous(key);
@@ -258,28 +265,14 @@ impl Changes {
     /// Turns "put 1, then add 2" into "put 3", and "add 1, then add 2" into "add 3".
     fn merge_into_last(&mut self, change: &Change, key: &str, draft: &Draft) -> bool {
         let concerns = |other: &&mut Change| other.is_barrier() || other.key().is_some_and(|changed| **changed == *key);
-        match (self.list.iter_mut().rev().find(concerns), change) {
-            (Some(Change::Put(_, text)), Change::Increment { .. } | Change::Push(..) | Change::Update { .. }) => {
-                match draft.get(key) {
-                    Some(now) => *text = now.into(),
-                    None => return false,
-                }
-                true
+        let last = self.list.iter_mut().rev().find(concerns);
+        match (last, change) {
+            (Some(Change::Put(_, text)), Change::Increment(..) | Change::Push(..) | Change::Update { .. }) => {
+                draft.get(key).map(|now| *text = now.into()).is_some()
             }
-            (
-                Some(Change::Increment { by, start, .. }),
-                Change::Increment {
-                    by: more,
-                    start: other_start,
-                    ..
-                },
-            ) if start == other_start => match by.checked_add(*more) {
-                Some(sum) => {
-                    *by = sum;
-                    true
-                }
-                None => false,
-            },
+            (Some(Change::Increment(_, by)), Change::Increment(_, more)) => {
+                by.checked_add(*more).map(|sum| *by = sum).is_some()
+            }
             _ => false,
         }
     }
@@ -329,9 +322,9 @@ impl Misfit {
 }
 
 /// An integer plus `by`.
-fn add(text: Option<&str>, by: i128, start: i64) -> Result<i64, Misfit> {
+fn add(text: Option<&str>, by: i128) -> Result<i64, Misfit> {
     let value: i64 = match text {
-        None | Some("null") => start,
+        None | Some("null") => 0,
         Some(text) => text.parse().map_err(|_| Misfit::NoInteger)?,
     };
     let sum = i128::from(value).checked_add(by).ok_or(Misfit::Overflow)?;
@@ -360,6 +353,12 @@ fn append(list: Option<&str>, item: &str) -> Result<String, Misfit> {
 /// The CSRF token of a draft; anything but a string is none.
 pub(crate) fn token_in(draft: &Draft) -> Option<String> {
     serde_json::from_str(draft.get(key::TOKEN)?).ok()
+}
+
+/// Rounded up, and no longer than to the end of time, which is a number that is read back whoever writes it.
+fn lifetime_in_millis(lifetime: Duration) -> u128 {
+    let longest = u128::from(to_millis(end_of_time()));
+    lifetime.as_nanos().div_ceil(1_000_000).min(longest)
 }
 
 /// 40 characters that follow from an id and do not tell it.

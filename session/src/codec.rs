@@ -9,7 +9,7 @@ use std::any::type_name;
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeOwned, Deserializer as _, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -18,13 +18,13 @@ use crate::payload::{MAX_DEPTH, depth};
 
 mod strict;
 
-pub(crate) use strict::Strict;
+use strict::Strict;
 
-/// What values are written with.
-pub(crate) type Writer<'a> = Strict<&'a mut serde_json::Serializer<&'a mut Vec<u8>>>;
+/// What values are written with. Public because the generated code for `#[session(with = "..")]` names it.
+pub type Writer<'a> = Strict<&'a mut serde_json::Serializer<&'a mut Vec<u8>>>;
 
-/// What values are read with.
-pub(crate) type Reader<'a, 'de> = &'a mut serde_json::Deserializer<serde_json::de::StrRead<'de>>;
+/// What values are read with. Public for the same reason.
+pub type Reader<'a, 'de> = &'a mut serde_json::Deserializer<serde_json::de::StrRead<'de>>;
 
 /// The JSON text of a value.
 ///

@@ -78,6 +78,11 @@ impl Draft {
         !self.edits.is_empty() || self.owner != self.base_owner
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn edited_keys(&self) -> impl Iterator<Item = &str> {
+        self.edits.iter().map(|(key, _)| &**key)
+    }
+
     pub(crate) fn is_edited(&self, key: &str) -> bool {
         self.edit_of(key).is_ok()
     }

@@ -42,19 +42,27 @@ impl Settings {
         }
     }
 
-    /// The expiry to write, if it is worth moving from where it is.
+    /// The expiry to write, if it is worth moving from where it is. What the session's own lifetime makes of it always is.
     pub(crate) fn moved_expiry(&self, record: &Record, draft: &Draft, now: SystemTime) -> Option<SystemTime> {
-        let lifetime = own_lifetime(draft.get(key::LIFETIME)).unwrap_or(self.lifetime);
+        let own = draft.get(key::LIFETIME);
+        let lifetime = own_lifetime(own).unwrap_or(self.lifetime);
         let (old, new) = (record.expires_at(), self.expiry(draft, now));
-        let moved = new.duration_since(old).or_else(|_| old.duration_since(new));
-        (moved.unwrap_or_default() >= (lifetime / 10).max(Duration::from_millis(1))).then_some(new)
+        let moved = new
+            .duration_since(old)
+            .or_else(|_| old.duration_since(new))
+            .unwrap_or_default();
+        let enough = match own == record.parsed().get(key::LIFETIME) {
+            true => (lifetime / 10).max(Duration::from_millis(1)),
+            false => Duration::from_millis(1),
+        };
+        (moved >= enough).then_some(new)
     }
 
     /// Whether a session has reached its absolute limit.
     pub(crate) fn is_past_deadline(&self, payload: &Payload, now: SystemTime) -> bool {
         let deadline = self
             .absolute_lifetime
-            .and_then(|_| self.deadline(payload.reserved(key::CREATED)));
+            .and_then(|_| self.deadline(payload.get(key::CREATED)));
         deadline.is_some_and(|deadline| now >= deadline)
     }
 
@@ -71,7 +79,7 @@ impl Settings {
 
     /// Until when the browser is to keep the cookie; `None`: until it is closed.
     pub(crate) fn cookie_expiry(&self, record: &Record) -> Option<SystemTime> {
-        let until_closed = self.expire_on_close && own_lifetime(record.parsed().reserved(key::LIFETIME)).is_none();
+        let until_closed = self.expire_on_close && own_lifetime(record.parsed().get(key::LIFETIME)).is_none();
         (!until_closed).then(|| record.expires_at())
     }
 }

@@ -37,6 +37,9 @@ pub(crate) type Lists = [(&'static str, Option<String>); 4];
 
 impl Flash {
     pub(crate) fn read(payload: &Payload) -> Self {
+        if !payload.has_bookkeeping() {
+            return Self::default();
+        }
         let old = names(payload, key::FLASH_OLD);
         let new = names(payload, key::FLASH_NEW);
         let unread = stamps(payload, key::FLASH_UNREAD);
@@ -109,8 +112,7 @@ impl Flash {
     /// What to store. Where Goravel's lists were stored before, they stay, empty if need be.
     pub(crate) fn lists(&self, payload: &Payload) -> Lists {
         let old: Vec<&str> = self.of_kind(false).map(|entry| &*entry.key).collect();
-        let listed =
-            !old.is_empty() || payload.reserved(key::FLASH_OLD).is_some() || payload.reserved(key::FLASH_NEW).is_some();
+        let listed = !old.is_empty() || payload.get(key::FLASH_OLD).is_some() || payload.get(key::FLASH_NEW).is_some();
         let stamps = |until_read| -> Option<String> {
             let stamps: BTreeMap<&str, Stamp> = self
                 .of_kind(until_read)
@@ -137,14 +139,14 @@ fn text(value: &impl serde::Serialize) -> String {
 
 /// A stored list of keys. One that is no list of strings, which no program writes, lists nothing.
 fn names(payload: &Payload, key: &str) -> Vec<String> {
-    let stored = payload.reserved(key).filter(|text| *text != "[]");
+    let stored = payload.get(key).filter(|text| *text != "[]");
     stored
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default()
 }
 
 fn stamps(payload: &Payload, key: &str) -> BTreeMap<String, Stamp> {
-    let stored = payload.reserved(key);
+    let stored = payload.get(key);
     stored
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default()

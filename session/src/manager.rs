@@ -18,8 +18,10 @@ use crate::error::{ConfigError, DriverError, Error, ErrorKind, Result};
 use crate::id::{SessionId, StoreKey};
 use crate::middleware::SessionLayer;
 use crate::record::Record;
+use crate::schema::SessionSchema;
 use crate::session::Session;
 use crate::store::Store;
+use crate::typed;
 
 /// The sessions of an application as its [`Config`] describes them.
 ///
@@ -193,7 +195,10 @@ impl SessionManager {
     pub fn build_session(&self, driver: Arc<dyn Driver>, id: Option<&str>) -> Session {
         let drivers = self.drivers();
         let own = drivers.values().filter_map(|named| named.store.get());
-        let own = own.cloned().find(|store| Arc::ptr_eq(store.driver(), &driver));
+        let own = own
+            .into_iter()
+            .find(|store| Arc::ptr_eq(store.driver(), &driver))
+            .cloned();
         drop(drivers);
         let store = own.unwrap_or_else(|| Arc::new(Store::new(driver)));
         Session::by_hand(Arc::new(self.backend(store)), id.and_then(|id| id.parse().ok()))
@@ -246,15 +251,8 @@ impl SessionManager {
         let store = self.opened().await?;
         let found = owners(&store)?.sessions_of(owner).await?;
         let now = self.clock.now();
-        let backend = Arc::new(self.backend(store));
         let live = found.into_iter().filter(|(_, record)| !record.is_expired(now));
-        Ok(live
-            .map(|(key, record)| StoredSession {
-                key,
-                record,
-                backend: backend.clone(),
-            })
-            .collect())
+        Ok(live.map(|(key, record)| StoredSession { key, record }).collect())
     }
 
     /// Destroys the sessions of an owner, all but `except`, and says how many. A request that is using one of them at this moment
@@ -307,7 +305,6 @@ impl fmt::Debug for SessionManager {
 pub struct StoredSession {
     key: StoreKey,
     record: Record,
-    backend: Arc<Backend>,
 }
 
 impl StoredSession {
@@ -324,6 +321,19 @@ impl StoredSession {
     /// The moment from which it is expired.
     pub fn expires_at(&self) -> SystemTime {
         self.record.expires_at()
+    }
+
+    /// Its content, as the schema `S` sees it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Decode`] when the content cannot be read, [`ErrorKind::WrongType`] when a field holds something else.
+    pub fn decode<S: SessionSchema>(&self) -> Result<S> {
+        let payload = self.record.parsed();
+        payload
+            .check()
+            .map_err(|_| Error::new(ErrorKind::Decode, "the stored session is not a JSON object"))?;
+        typed::decode(payload)
     }
 }
 

@@ -137,36 +137,29 @@ impl Payload {
 
     /// The JSON text of a value. A payload that cannot be read has none.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
-        let entries = &self.index()?.entries;
-        self.find(entries, key)
+        self.entry(key).map(|entry| self.slice(entry.value))
     }
 
     /// The JSON text of a value, sharing the payload instead of borrowing from it.
     pub(crate) fn text_at(&self, key: &str) -> Option<Text> {
-        let entries = &self.index()?.entries;
-        let at = self.position(entries, key)?;
-        Some(Text::Part(self.clone(), entries[at].value))
+        self.entry(key).map(|entry| Text::Part(self.clone(), entry.value))
     }
 
-    /// The JSON text of a bookkeeping value: costs next to nothing where there are none.
-    pub(crate) fn reserved(&self, key: &str) -> Option<&str> {
+    /// Whether there are entries whose keys belong to the library. Most sessions have none.
+    pub(crate) fn has_bookkeeping(&self) -> bool {
+        self.index().is_some_and(|index| index.reserved.1 > 0)
+    }
+
+    /// Bookkeeping is looked for among its like, which costs next to nothing where there is none.
+    fn entry(&self, key: &str) -> Option<&Entry> {
         let index = self.index()?;
         let (first, count) = index.reserved;
-        match count {
-            0 => None,
-            _ => self.find(&index.entries[first..first + count], key),
-        }
-    }
-
-    fn find(&self, entries: &[Entry], key: &str) -> Option<&str> {
-        let at = self.position(entries, key)?;
-        Some(self.slice(entries[at].value))
-    }
-
-    fn position(&self, entries: &[Entry], key: &str) -> Option<usize> {
-        entries
-            .binary_search_by(|entry| entry.key(&self.0.text).cmp(key.as_bytes()))
-            .ok()
+        let entries = match is_reserved(key) {
+            true => &index.entries[first..first + count],
+            false => &index.entries,
+        };
+        let at = entries.binary_search_by(|entry| entry.key(&self.0.text).cmp(key.as_bytes()));
+        at.ok().map(|at| &entries[at])
     }
 
     /// Key and JSON text of every entry, in the order of the keys.
@@ -288,10 +281,10 @@ fn place(whole: &str, part: &str) -> (u32, u32) {
     (start as u32, (start + part.len()) as u32)
 }
 
-/// How deeply arrays and objects are nested in a JSON text.
+/// How deeply arrays and objects are nested in a JSON text; 0 for one that is too short to reach [`MAX_DEPTH`].
 pub(crate) fn depth(json: &str) -> usize {
-    if json.len() <= 2 * MAX_DEPTH {
-        return 0; // too short to be too deep
+    if json.len() < 2 * MAX_DEPTH {
+        return 0;
     }
     let (mut depth, mut deepest, mut in_string) = (0_usize, 0, false);
     let mut bytes = json.bytes();
@@ -449,7 +442,6 @@ mod tests {
             for (key, value) in &object {
                 let found: Value = serde_json::from_str(payload.get(key).unwrap()).unwrap();
                 prop_assert_eq!(&found, value);
-                prop_assert_eq!(payload.reserved(key).is_some(), is_reserved(key));
             }
             prop_assert_eq!(payload.get(&other).is_some(), object.contains_key(&other));
         }
@@ -479,7 +471,6 @@ mod tests {
             let read = Payload::new(edited.text().to_vec());
             prop_assert_eq!(edited.iter().collect::<Vec<_>>(), read.iter().collect::<Vec<_>>());
             for key in expected.keys() {
-                prop_assert_eq!(edited.reserved(key), read.reserved(key));
                 prop_assert_eq!(edited.get(key), read.get(key));
             }
         }

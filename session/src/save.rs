@@ -31,7 +31,7 @@ pub(crate) struct Job {
     pub(crate) id: Option<SessionId>,
     pub(crate) endings: u32,
     /// The session that the handler ended.
-    pub(crate) ended: Option<Stored>,
+    pub(crate) ended: Option<Box<Stored>>,
     pub(crate) plan: Plan,
     pub(crate) changes: Changes,
     pub(crate) now: SystemTime,
@@ -97,9 +97,10 @@ enum Handed {
 }
 
 impl Backend {
+    /// What is rare is boxed, so that the future of an ordinary save is small.
     pub(crate) async fn perform(&self, job: &Job) -> Result<Outcome> {
         if let Some(ended) = &job.ended {
-            self.destroy(ended.clone(), job.now).await?;
+            Box::pin(self.destroy((**ended).clone(), job.now)).await?;
         }
         let changes = &job.changes;
         match &job.plan {
@@ -107,9 +108,9 @@ impl Backend {
             Plan::Create { id, record } => self.create(*id, record).await.map(Outcome::Stored),
             Plan::Replace { stored, record } => self.replace(stored.clone(), record.clone(), changes, job.now).await,
             Plan::Renew { stored, id, record } => {
-                self.renew(stored.clone(), *id, record.clone(), changes, job.now).await
+                Box::pin(self.renew(stored.clone(), *id, record.clone(), changes, job.now)).await
             }
-            Plan::Touch { stored, until } => self.touch(stored.clone(), *until, job.now).await,
+            Plan::Touch { stored, until } => Box::pin(self.touch(stored.clone(), *until, job.now)).await,
         }
     }
 
@@ -152,7 +153,7 @@ impl Backend {
                 }
                 Written::Gone => return Ok(Outcome::Gone),
                 Written::Conflict(newer) => {
-                    let Some(newer) = self.catch_up(stored, newer, attempt, now).await? else {
+                    let Some(newer) = Box::pin(self.catch_up(stored, newer, attempt, now)).await? else {
                         return Ok(Outcome::Gone);
                     };
                     stored = newer;

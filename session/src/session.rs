@@ -31,6 +31,24 @@ use crate::state::{CookieChange, State};
 /// * What cannot be stored (see [`ErrorKind::Encode`](crate::ErrorKind::Encode)) fails in the method that was to store it, and changes nothing.
 /// * A change records what is different, not the whole content: concurrent requests of one visitor lose nothing.
 ///
+/// # As an extractor
+///
+/// ```
+/// use session_schema::{Result, Session};
+///
+/// async fn visits(session: Session) -> Result<String> {
+///     let visits = session.increment("visits", 1)?;
+///     Ok(format!("visit number {visits}"))
+/// }
+/// ```
+///
+/// * `Session` and `TypedSession<S>` load the session, once per request, however many extractors and middleware ask for it. A store that fails is
+///   an error response (503 or 500, without a detail), and the handler is not called: it would take the visitor for another.
+/// * `Option<Session>` and `Option<TypedSession<S>>` are `None` where no [`SessionLayer`](crate::SessionLayer) is installed. Without the `Option` that is
+///   a 500, and a line in the log that says what is missing.
+/// * A page that a browser prefetches may never be shown, so such a request ages no flash and prolongs no session. What its handler
+///   changes is saved: a header that the client chooses must not switch a counter off.
+///
 /// # Errors
 ///
 /// Every method that changes the session fails with [`ErrorKind::Committed`](crate::ErrorKind::Committed) once the response is on
@@ -191,7 +209,7 @@ impl Session {
         self.change(|state| keys.iter().try_for_each(|key| state.forget(key.as_ref())))
     }
 
-    /// Removes everything: values, flash, the CSRF token, the owner. Id and lifetime stay.
+    /// Removes everything: values, flash, the owner, and the CSRF token, in whose place there is another. Id and lifetime stay.
     ///
     /// # Errors
     ///
@@ -243,7 +261,7 @@ impl Session {
     ///
     /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when the value is no integer or the sum does not fit `i64`; the value stays as it is.
     pub fn increment(&self, key: &str, by: i64) -> Result<i64> {
-        self.increment_from(key, by, 0)
+        self.add(key, by.into())
     }
 
     /// Subtracts from an integer and returns the difference. See [`increment`](Session::increment).
@@ -252,7 +270,7 @@ impl Session {
     ///
     /// As [`increment`](Session::increment).
     pub fn decrement(&self, key: &str, by: i64) -> Result<i64> {
-        self.add(key, -i128::from(by), 0)
+        self.add(key, -i128::from(by))
     }
 
     /// Appends to a list. Absent and null count as an empty one. Concurrent requests all append.
@@ -469,8 +487,16 @@ impl Session {
         if self.is_started() {
             return Ok(());
         }
-        let _gate = self.0.io.lock().await;
+        let _gate = self.gate().await;
         self.load(speculative).await
+    }
+
+    /// Waits until nobody else of this request asks the store; hardly ever has to.
+    async fn gate(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        match self.0.io.try_lock() {
+            Ok(gate) => gate,
+            Err(_) => self.0.io.lock().await,
+        }
     }
 
     async fn load(&self, speculative: impl FnOnce() -> bool) -> Result<()> {
@@ -510,22 +536,23 @@ impl Session {
     }
 
     async fn save_now(&self) -> Result<()> {
-        let _gate = self.0.io.lock().await;
-        self.load(|| false).await?;
+        let _gate = self.gate().await;
+        if !self.is_started() {
+            // Boxed, because the future of every save would be as large as this one otherwise.
+            Box::pin(self.load(|| false)).await?;
+        }
         let backend = &*self.0.backend;
-        let job = {
+        let (job, refused) = {
             let mut slot = self.lock();
-            if slot.phase == Phase::Detached && slot.state().needs_cookie() {
-                return Err(Error::no_more_cookie());
-            }
-            slot.state().plan(backend, backend.clock.now())?
+            let may_tell_an_id = slot.phase != Phase::Detached;
+            slot.state().plan(backend, backend.clock.now(), may_tell_an_id)
         };
         let timer = Timer::start();
         let outcome = backend.perform(&job).await;
         if let (Some(elapsed), Ok(_)) = (timer.elapsed(), &outcome) {
             tracing::debug!(target: "session_schema", what = job.plan.name(), ?elapsed, "a session was saved");
         }
-        self.lock().state().settle(job, outcome, backend)
+        self.lock().state().settle(job, outcome, backend).and(refused)
     }
 
     /// Loads the session anew: what other requests have stored since is seen, and what was changed here and not yet saved is applied to it.
@@ -540,7 +567,7 @@ impl Session {
     ///
     /// As [`start`](Session::start).
     pub async fn reload(&self) -> Result<()> {
-        let _gate = self.0.io.lock().await;
+        let _gate = self.gate().await;
         let backend = &*self.0.backend;
         let stored = self
             .read(|state| state.stored().cloned().map(|stored| (stored, state.endings())))
@@ -632,12 +659,41 @@ impl Session {
         let result = self.save_now().await;
         let lease = self.lock().lease.take();
         if let Some(lease) = lease {
-            lease.release().await;
+            Box::pin(lease.release()).await;
         }
         Committed {
             result,
             cookie: self.lock().state().cookie(),
         }
+    }
+}
+
+// What tests do with a session.
+#[cfg(feature = "testing")]
+impl Session {
+    pub(crate) fn begin(&self, found: Found) -> Result<()> {
+        let backend = &*self.0.backend;
+        self.lock().state().start(found, backend, backend.clock.now(), || false)
+    }
+
+    /// The session of the next request of the same visitor.
+    pub(crate) fn successor(&self) -> Self {
+        Self::by_hand(self.0.backend.clone(), Some(self.id()))
+    }
+
+    pub(crate) fn changed_values(&self) -> Map<String, Value> {
+        let changed = self.read(State::changed).unwrap_or_default();
+        let value = |text: Option<Text>| {
+            text.and_then(|text| serde_json::from_str(&text).ok())
+                .unwrap_or_default()
+        };
+        changed.into_iter().map(|(key, text)| (key, value(text))).collect()
+    }
+}
+
+impl AsRef<Session> for Session {
+    fn as_ref(&self) -> &Session {
+        self
     }
 }
 
@@ -699,14 +755,9 @@ impl Session {
         self.change_key(key, |state| state.change(key, |key| Change::Push(key, text.into())))
     }
 
-    /// Adds to an integer; absent and null count as `start`.
-    pub(crate) fn increment_from(&self, key: &str, by: i64, start: i64) -> Result<i64> {
-        self.add(key, by.into(), start)
-    }
-
-    fn add(&self, key: &str, by: i128, start: i64) -> Result<i64> {
+    fn add(&self, key: &str, by: i128) -> Result<i64> {
         self.change_key(key, |state| {
-            state.change(key, |key| Change::Increment { key, by, start })?;
+            state.change(key, |key| Change::Increment(key, by))?;
             let sum = state.peek(key).and_then(|text| text.parse().ok());
             Ok(sum.expect("the sum of two integers is one"))
         })

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use crate::backend::{Backend, Found, Stored};
 use crate::changes::{Change, Changes, token_in, token_of};
 use crate::draft::Draft;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flash::{Stamp, new_stamp};
 use crate::id::SessionId;
 use crate::payload::{Text, is_reserved, key};
@@ -46,7 +46,7 @@ pub(crate) struct State {
     /// `regenerate` was called: the stored session is to go by `id`.
     renewed: bool,
     /// The session that `invalidate` ended; before loading, that it is to be ended.
-    ended: Option<Stored>,
+    ended: Option<Box<Stored>>,
     end_what_is_found: bool,
     /// How often `invalidate` was called.
     endings: u32,
@@ -104,11 +104,13 @@ impl State {
             Found::Nothing => {
                 self.origin = Origin::Fresh;
                 self.renewed = false;
+                self.end_what_is_found = false;
             }
             Found::Session(stored) if self.end_what_is_found => {
                 self.end(stored);
                 self.origin = Origin::Fresh;
                 self.renewed = false;
+                self.end_what_is_found = false;
             }
             Found::Session(stored) => self.start_with(stored, backend, now, speculative)?,
         }
@@ -250,6 +252,13 @@ impl State {
         stored.chain(shown).collect()
     }
 
+    /// Every application key whose value is another than when it was loaded.
+    #[cfg(feature = "testing")]
+    pub(crate) fn changed(&self) -> Vec<(String, Option<Text>)> {
+        let keys = self.draft.edited_keys().filter(|key| !is_reserved(key));
+        keys.map(|key| (key.to_owned(), self.draft.text(key))).collect()
+    }
+
     pub(crate) fn owner(&self) -> Option<String> {
         self.draft.owner.as_deref().map(str::to_owned)
     }
@@ -377,7 +386,7 @@ impl State {
 
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.shown.clear();
-        self.make(Change::Flush)
+        self.make(Change::Flush(random_token()?))
     }
 
     pub(crate) fn remove_all(&mut self) -> Result<()> {
@@ -392,21 +401,20 @@ impl State {
             return Ok(token);
         }
         let id = self.id()?;
-        let none_before = self.draft.base().reserved(key::TOKEN).is_none() && !self.changes.iter().any(renews_token);
+        let none_before = self.draft.base().get(key::TOKEN).is_none() && !self.changes.iter().any(renews_token);
         let first = none_before && !self.stored().is_some_and(|stored| stored.joined);
-        let token = match first {
-            true => token_of(&id),
-            false => token_of(&SessionId::generate()?),
+        let token: Arc<str> = match first {
+            true => token_of(&id).into(),
+            false => random_token()?,
         };
         if may_change {
-            self.make(Change::FirstToken(token.as_str().into()))?;
+            self.make(Change::FirstToken(token.clone()))?;
         }
-        Ok(token)
+        Ok(token.to_string())
     }
 
     pub(crate) fn regenerate_token(&mut self) -> Result<()> {
-        let token = token_of(&SessionId::generate()?);
-        self.make(Change::Token(token.into()))
+        self.make(Change::Token(random_token()?))
     }
 
     fn rotate_token(&mut self) -> Result<()> {
@@ -449,7 +457,7 @@ impl State {
     }
 
     fn end(&mut self, stored: Stored) {
-        self.ended = Some(stored);
+        self.ended = Some(Box::new(stored));
         self.has_ended = true;
         self.cookie = CookieChange::Remove;
     }
@@ -460,7 +468,12 @@ impl State {
 }
 
 fn renews_token(change: &Change) -> bool {
-    matches!(change, Change::Flush | Change::Token(_))
+    matches!(change, Change::Flush(_) | Change::Token(_))
+}
+
+/// A CSRF token that nothing tells in advance.
+fn random_token() -> Result<Arc<str>> {
+    SessionId::generate().map(|id| token_of(&id).into())
 }
 
 // Saving.
@@ -478,12 +491,6 @@ impl State {
         kept && !self.changes.is_empty() && (self.draft.has_edits() || !self.is_started()) || self.ended.is_some()
     }
 
-    /// Whether a save would have to tell the browser an id.
-    pub(crate) fn needs_cookie(&mut self) -> bool {
-        self.draft.seal();
-        self.renewed || matches!(self.origin, Origin::Fresh) && !self.draft.is_empty()
-    }
-
     /// Whether a session that was never loaded has something to save.
     pub(crate) fn is_idle(&self) -> bool {
         !self.is_started() && self.changes.is_empty() && !self.end_what_is_found && !self.renewed
@@ -493,28 +500,38 @@ impl State {
         self.cookie
     }
 
-    /// What a save has to do now. The changes go with it; [`settle`](State::settle) says what becomes of them.
-    pub(crate) fn plan(&mut self, backend: &Backend, now: SystemTime) -> Result<Job> {
-        self.age()?;
-        self.draft.seal();
-        let plan = self.next_step(backend, now)?;
+    /// What a save has to do now. The changes go with it; [`settle`](State::settle) says what becomes of them. An error means that the
+    /// changes cannot be stored and stay to be saved; a session that was ended is destroyed all the same.
+    pub(crate) fn plan(&mut self, backend: &Backend, now: SystemTime, may_tell_an_id: bool) -> (Job, Result<()>) {
+        let (plan, refused) = match self.next_step(backend, now) {
+            Ok(Plan::Create { .. } | Plan::Renew { .. }) if !may_tell_an_id => {
+                (Plan::Nothing, Err(Error::no_more_cookie()))
+            }
+            Ok(plan) => (plan, Ok(())),
+            Err(error) => (Plan::Nothing, Err(error)),
+        };
         // Changes that come to nothing are done, as if they had been saved when the session was loaded. What a session without a
         // record has been told, such as its lifetime, waits until there is something to store.
         let changes = match (&plan, &self.origin) {
             (Plan::Nothing, Origin::Waiting | Origin::Fresh) => Changes::default(),
+            _ if refused.is_err() => Changes::default(),
             _ => std::mem::take(&mut self.changes),
         };
-        Ok(Job {
+        let ended = self.ended.take();
+        let job = Job {
             id: self.id,
             endings: self.endings,
-            ended: self.ended.take(),
+            ended,
             plan,
             changes,
             now,
-        })
+        };
+        (job, refused)
     }
 
     fn next_step(&mut self, backend: &Backend, now: SystemTime) -> Result<Plan> {
+        self.age()?;
+        self.draft.seal();
         Ok(match &self.origin {
             Origin::Lost if self.changes.is_empty() => Plan::Nothing,
             Origin::Lost => Plan::Drop,

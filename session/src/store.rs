@@ -98,37 +98,42 @@ pub(crate) struct Limited<'a> {
     pub(crate) limit: Duration,
 }
 
-impl Limited<'_> {
+impl<'a> Limited<'a> {
+    /// The driver, and not the `Arc` around it: that is a driver too, and would put every future in one more box.
+    fn driver(self) -> &'a dyn Driver {
+        &*self.store.driver
+    }
+
     pub(crate) async fn read(self, key: &StoreKey) -> Result<Option<Record>> {
-        self.call(self.store.driver.read(key)).await
+        self.call(self.driver().read(key)).await
     }
 
     pub(crate) async fn write(self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written> {
-        self.call(self.store.driver.write(key, record, expected)).await
+        self.call(self.driver().write(key, record, expected)).await
     }
 
     pub(crate) async fn touch(self, key: &StoreKey, expires_at: SystemTime) -> Result<bool> {
-        self.call(self.store.driver.touch(key, expires_at)).await
+        self.call(self.driver().touch(key, expires_at)).await
     }
 
     pub(crate) async fn destroy(self, key: &StoreKey) -> Result<bool> {
-        self.call(self.store.driver.destroy(key)).await
+        self.call(self.driver().destroy(key)).await
     }
 
     pub(crate) async fn open(self) -> Result<()> {
         match self.store.opened.initialized() {
             true => Ok(()),
-            false => self.call(self.store.open()).await,
+            false => Box::pin(self.call(self.store.open())).await,
         }
     }
 
-    /// Waits for the driver, but not for ever. A driver that answers at once costs no timer.
+    /// Waits for the driver, but not for ever. A driver that answers at once costs no timer, and, because that is boxed, no room for one.
     async fn call<T>(self, call: impl Future<Output = Result<T, DriverError>>) -> Result<T> {
         let mut call = pin!(call);
         let at_once = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
         let answer = match at_once {
             Poll::Ready(answer) => answer,
-            Poll::Pending => match timeout(self.limit, call).await {
+            Poll::Pending => match Box::pin(timeout(self.limit, call)).await {
                 Ok(answer) => answer,
                 Err(_) => Err(DriverError::unavailable(format!(
                     "the session store did not answer within {:?}",

@@ -1,1 +1,68 @@
 //! What the tests share.
+//!
+//! * [`Site`]: an application over a real driver, with a clock that is set by hand, a count of all driver calls, and faults on demand.
+//! * [`App`] and [`Browser`]: requests through the real layer and router, by clients that keep cookies as browsers do.
+//! * [`on_every_driver!`]: a test once for each driver.
+//! * [`Log`]: what the library told operators.
+
+#![expect(clippy::missing_panics_doc, reason = "what tests share panics where a test would")]
+
+mod app;
+mod browser;
+pub mod counted;
+mod counting;
+mod faults;
+mod log;
+mod site;
+
+pub use app::{App, Visit};
+pub use browser::{Browser, SetCookie, Slow};
+pub use counting::{Calls, CountingDriver, Counts};
+pub use faults::{Call, Faults, FaultyDriver, Held, SECRET_DETAIL};
+pub use log::{Entry, Log};
+pub use site::{Backing, Site, key, some_id};
+
+/// Runs tests that take a [`Site`] once for each driver. They are functions, listed below their file's last one:
+///
+/// ```
+/// use session_tests::{Site, on_every_driver};
+///
+/// async fn a_site_has_an_application(site: Site) {
+///     site.app();
+/// }
+///
+/// on_every_driver! { a_site_has_an_application }
+/// ```
+///
+/// `on_every_driver! { in_parallel: ... }` runs them on several threads.
+#[macro_export]
+macro_rules! on_every_driver {
+    (in_parallel: $($test:ident),* $(,)?) => {
+        mod memory_in_parallel {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::Memory)).await;
+            })*
+        }
+        mod file_in_parallel {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::File)).await;
+            })*
+        }
+    };
+    ($($test:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::Memory)).await;
+            })*
+        }
+        mod file {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::File)).await;
+            })*
+        }
+    };
+}

@@ -9,7 +9,8 @@ use serde::ser::{
 };
 
 /// Forwards everything to the serializer or compound inside, and refuses NaN, the infinities, and `None` inside `Some`.
-pub(crate) struct Strict<S> {
+#[derive(Debug)]
+pub struct Strict<S> {
     inner: S,
     /// The value being written is what a `Some` holds.
     in_some: bool,

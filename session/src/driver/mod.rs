@@ -17,14 +17,23 @@ mod file;
 #[cfg(feature = "memory")]
 mod memory;
 
+#[cfg(feature = "file")]
+pub use file::FileDriver;
+#[cfg(feature = "memory")]
+pub use memory::MemoryDriver;
+
 /// A store of session records.
 ///
-/// A driver keeps at most one record under a key. It changes a record only if it is in the state its writer has seen
-/// (compare-and-swap), which is all that is needed so that concurrent requests lose nothing.
+/// A driver keeps at most one record under a key. Keys are compared byte by byte; what happens to one touches no other. A payload is
+/// bytes, which are kept as they are, whatever they mean.
+///
+/// A driver changes a record only if it is in the state its writer has seen (compare-and-swap), which is all that is needed so that
+/// concurrent requests lose nothing: of many that write at once on what they have seen, one succeeds.
 ///
 /// An expired record counts as absent in every method, from the moment it expires, whether or not [`gc`](Driver::gc) has run.
 ///
-/// Dropping the future of a method leaves the record as it was or as it was to become, and nothing in between.
+/// Dropping the future of a method leaves the record as it was or as it was to become, and nothing in between. So does
+/// reading while another writes.
 #[async_trait]
 pub trait Driver: Send + Sync + 'static {
     /// Makes what the store needs: the directory, the table. Called once before the first use; calling it again changes nothing.
@@ -43,28 +52,32 @@ pub trait Driver: Send + Sync + 'static {
     }
 
     /// The record under `key`, with its payload, expiry, owner and version, or `None` when there is none.
+    ///
+    /// A store may keep the expiry to the millisecond only, rounded down: no record outlives what it said.
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError>;
 
     /// Stores `record` under `key` if what is there is what was `expected`, in one atomic step.
     ///
     /// * [`Expected::Absent`] and no record: stored, [`Written::Done`].
     /// * [`Expected::Absent`] and a record: nothing changes, [`Written::Conflict`].
-    /// * [`Expected::Version`] and that version: payload, expiry and owner are replaced, [`Written::Done`] with a new version.
+    /// * [`Expected::Version`] and that version: payload, expiry and owner are replaced, [`Written::Done`].
     /// * [`Expected::Version`] and another version: nothing changes, [`Written::Conflict`], with the record that is there if the store can tell.
     /// * [`Expected::Version`] and no record: nothing is stored, [`Written::Gone`]. A destroyed session stays destroyed.
     ///
-    /// A version that a key has had never comes back with another content, not even after the record was destroyed and made again.
+    /// [`Written::Done`] names the version that the record has from now on. A version that a key has had never comes back with
+    /// another payload or owner, not even after the record was destroyed, or expired, and was made again.
+    ///
     /// A record whose expiry is in the past is taken and absent at once.
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError>;
 
-    /// Moves the expiry of the record under `key`, and says whether there was one. Payload, owner and version stay,
+    /// Moves the expiry of the record under `key`, be it later or earlier, and says whether there was one. Payload, owner and version stay,
     /// so that a touch conflicts with no write. It never revives or creates a record.
     async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError>;
 
-    /// Removes the record under `key`, and says whether there was one. Other records stay.
+    /// Removes the record under `key`, and says whether there was one. A write or a touch at the same time does not bring it back.
     async fn destroy(&self, key: &StoreKey) -> Result<bool, DriverError>;
 
-    /// Removes what has expired and says how many records that were; 0 for a store that forgets by itself.
+    /// Removes what has expired, nothing else, and says how many records that were; 0 for a store that forgets by itself.
     async fn gc(&self) -> Result<u64, DriverError>;
 
     /// The driver's index of owners, if it keeps one.
@@ -74,6 +87,9 @@ pub trait Driver: Send + Sync + 'static {
 }
 
 /// What a store can be asked about the owners of its sessions: "log out everywhere else".
+///
+/// The index says what the records say: whose a session is changes with every write that names another owner, and an expired
+/// or destroyed session is nobody's.
 #[async_trait]
 pub trait OwnerIndex: Send + Sync {
     /// The live sessions whose record names `owner`, compared byte by byte.
@@ -83,7 +99,7 @@ pub trait OwnerIndex: Send + Sync {
     /// As for [`Driver`].
     async fn sessions_of(&self, owner: &str) -> Result<Vec<(StoreKey, Record)>, DriverError>;
 
-    /// Destroys the sessions of `owner`, all but the one under `except`, and says how many.
+    /// Destroys the live sessions of `owner`, all but the one under `except`, and says how many. Those of others stay.
     ///
     /// # Errors
     ///
@@ -147,5 +163,3 @@ forward_driver! {
     Arc<D>, [D: Driver + ?Sized];
     Box<D>, [D: Driver + ?Sized];
 }
-#[cfg(feature = "memory")]
-pub use memory::MemoryDriver;

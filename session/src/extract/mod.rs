@@ -1,19 +1,4 @@
-//! The Axum extractors [`Session`] and [`TypedSession`]: they load the session of the request.
-//!
-//! * Extracting a session loads it, once per request, however many extractors and middleware ask for it.
-//! * `Option<Session>` and `Option<TypedSession<S>>` are `None` where no [`SessionLayer`](crate::SessionLayer) is installed. A store that
-//!   fails is an error all the same.
-//! * A browser that prefetches a page may never show it, so such a request ages no flash and prolongs no session. What its handler
-//!   changes is saved: a header that the client chooses must not switch a counter off.
-//!
-//! ```
-//! use session_schema::Session;
-//!
-//! async fn visits(session: Session) -> session_schema::Result<String> {
-//!     let visits = session.increment("visits", 1)?;
-//!     Ok(format!("visit number {visits}"))
-//! }
-//! ```
+//! The Axum extractors: they load the session of the request. [`Session`] says how they behave.
 
 mod exclusive;
 mod rejection;
@@ -24,7 +9,9 @@ use http::request::Parts;
 pub use exclusive::Exclusive;
 pub use rejection::{LoadFailed, MissingSessionLayer, SessionRejection};
 
+use crate::schema::SessionSchema;
 use crate::session::Session;
+use crate::typed::TypedSession;
 
 impl<S: Send + Sync> FromRequestParts<S> for Session {
     type Rejection = SessionRejection;
@@ -39,6 +26,23 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
         load(parts).await
+    }
+}
+
+impl<S: Send + Sync, T: SessionSchema> FromRequestParts<S> for TypedSession<T> {
+    type Rejection = SessionRejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let session = <Session as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        Ok(session.into())
+    }
+}
+
+impl<S: Send + Sync, T: SessionSchema> OptionalFromRequestParts<S> for TypedSession<T> {
+    type Rejection = SessionRejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
+        Ok(load(parts).await?.map(Self::from))
     }
 }
 

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tower_layer::Layer;
@@ -13,7 +13,21 @@ use crate::error::ConfigError;
 use crate::middleware::SessionService;
 use crate::store::Store;
 
-/// Gives the requests of a service their sessions. See the [module](crate::middleware).
+/// Gives every request of a service a session, and saves it when the handler has returned.
+///
+/// * A request that does not ask for its session costs a look at its `Cookie` header: nothing is parsed, read or written.
+/// * The session is saved before the response goes out, whatever its status. If that fails the response becomes the error, unless
+///   [`SaveErrors::Log`] says otherwise. A handler that panics and a service that fails save nothing. Once begun, a save runs to its end though
+///   the client hangs up.
+/// * The cookie is set when it has to change, and removed only by the request whose handler ended its session: a response that merely
+///   found a dead id may be a slow one, and would remove the cookie that a sign-in has set meanwhile.
+/// * A response that depends on the session carries `Vary: Cookie`; one that sets the cookie `Cache-Control: private`, unless the
+///   handler chose otherwise ([RFC 9111 section 3](https://www.rfc-editor.org/rfc/rfc9111#section-3)).
+/// * An id that the server has not issued is never adopted, and a malformed cookie is no error. Names are compared byte by byte. Of several cookies of
+///   the name, the first eight that are well-formed are looked up in order, and the first that leads to a session wins.
+/// * Expired means that the moment has come. An expiry is moved, in the store and in the browser, only when a tenth of the lifetime has
+///   gone by since it was last moved.
+/// * Two layers on one request share the outer one's session; a warning says so once.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -24,10 +38,15 @@ use crate::store::Store;
 ///     .layer(SessionLayer::new(MemoryDriver::new()));
 /// ```
 #[derive(Clone)]
-pub struct SessionLayer {
+pub struct SessionLayer(Arc<Inner>);
+
+/// Shared by the clones: Axum clones a layer and applies it anew for every connection, to each route.
+struct Inner {
     store: Arc<Store>,
     settings: Settings,
     clock: Arc<dyn Clock>,
+    /// What the services share, made when the layer is first applied.
+    backend: OnceLock<Arc<Backend>>,
 }
 
 impl SessionLayer {
@@ -39,134 +58,128 @@ impl SessionLayer {
     }
 
     pub(crate) fn over(store: Arc<Store>, settings: Settings, clock: Arc<dyn Clock>) -> Self {
-        Self { store, settings, clock }
+        Self(Arc::new(Inner {
+            store,
+            settings,
+            clock,
+            backend: OnceLock::new(),
+        }))
     }
 
-    /// Takes every setting that concerns the layer from `config`.
+    /// A layer with other settings.
+    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.0.settings.clone();
+        change(&mut settings);
+        Self::over(self.0.store.clone(), settings, self.0.clock.clone())
+    }
+
+    /// Takes every setting that a [`Config`] has and that concerns the layer. Which driver it names does not: there is one already.
     ///
     /// # Errors
     ///
     /// What is wrong with a setting, or contradicts another.
-    pub fn with_config(mut self, config: &Config) -> Result<Self, ConfigError> {
-        let settings = config.settings()?;
+    pub fn with_config(self, config: &Config) -> Result<Self, ConfigError> {
+        let old = &self.0.settings;
+        let settings = Settings {
+            store_timeout: old.store_timeout,
+            max_bytes: old.max_bytes,
+            save_errors: old.save_errors,
+            exclusive_wait: old.exclusive_wait,
+            ..config.settings()?
+        };
         settings.check()?;
-        self.settings = settings;
-        Ok(self)
+        Ok(self.with(|changed| *changed = settings))
     }
 
     /// The name of the cookie, `session` unless said otherwise. `__Host-session` lets no other application under the domain plant one.
     #[must_use]
-    pub fn with_cookie_name(mut self, name: impl Into<String>) -> Self {
-        self.settings.cookie.name = name.into();
-        self
+    pub fn with_cookie_name(self, name: impl Into<String>) -> Self {
+        self.with(|settings| settings.cookie.name = name.into())
     }
 
     /// The path under which browsers send the cookie, `/` unless said otherwise.
     #[must_use]
-    pub fn with_path(mut self, path: impl Into<String>) -> Self {
-        self.settings.cookie.path = path.into();
-        self
+    pub fn with_path(self, path: impl Into<String>) -> Self {
+        self.with(|settings| settings.cookie.path = path.into())
     }
 
     /// The domain to whose hosts browsers send the cookie; only to the one that set it unless said otherwise.
     #[must_use]
-    pub fn with_domain(mut self, domain: impl Into<String>) -> Self {
-        self.settings.cookie.domain = Some(domain.into());
-        self
+    pub fn with_domain(self, domain: impl Into<String>) -> Self {
+        self.with(|settings| settings.cookie.domain = Some(domain.into()))
     }
 
     /// Whether browsers send the cookie over HTTPS only (and to localhost), as they do unless said otherwise.
     #[must_use]
-    pub fn with_secure(mut self, secure: bool) -> Self {
-        self.settings.cookie.secure = secure;
-        self
+    pub fn with_secure(self, secure: bool) -> Self {
+        self.with(|settings| settings.cookie.secure = secure)
     }
 
     /// Whether scripts are kept from the cookie, as they are unless said otherwise.
     #[must_use]
-    pub fn with_http_only(mut self, http_only: bool) -> Self {
-        self.settings.cookie.http_only = http_only;
-        self
+    pub fn with_http_only(self, http_only: bool) -> Self {
+        self.with(|settings| settings.cookie.http_only = http_only)
     }
 
     /// On which requests from other sites browsers send the cookie; [`SameSite::Lax`] unless said otherwise.
     #[must_use]
-    pub fn with_same_site(mut self, same_site: SameSite) -> Self {
-        self.settings.cookie.same_site = same_site;
-        self
+    pub fn with_same_site(self, same_site: SameSite) -> Self {
+        self.with(|settings| settings.cookie.same_site = same_site)
     }
 
     /// How long a session lives without use; two hours unless said otherwise.
     #[must_use]
-    pub fn with_lifetime(mut self, lifetime: Duration) -> Self {
-        self.settings.lifetime = lifetime;
-        self
+    pub fn with_lifetime(self, lifetime: Duration) -> Self {
+        self.with(|settings| settings.lifetime = lifetime)
     }
 
     /// How long a session lives at most, however much it is used; without limit unless said otherwise. A new id does not prolong it.
     #[must_use]
-    pub fn with_absolute_lifetime(mut self, lifetime: Duration) -> Self {
-        self.settings.absolute_lifetime = Some(lifetime);
-        self
+    pub fn with_absolute_lifetime(self, lifetime: Duration) -> Self {
+        self.with(|settings| settings.absolute_lifetime = Some(lifetime))
     }
 
     /// Whether browsers forget the cookie when they are closed; they do not unless said otherwise. Sessions with a
     /// [lifetime of their own](crate::Session::set_lifetime) are kept all the same.
     #[must_use]
-    pub fn with_expire_on_close(mut self, expire_on_close: bool) -> Self {
-        self.settings.expire_on_close = expire_on_close;
-        self
+    pub fn with_expire_on_close(self, expire_on_close: bool) -> Self {
+        self.with(|settings| settings.expire_on_close = expire_on_close)
     }
 
     /// How long one call of the store may take before it counts as out of reach; 5 seconds unless said otherwise.
     #[must_use]
-    pub fn with_store_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.store_timeout = timeout;
-        self
+    pub fn with_store_timeout(self, timeout: Duration) -> Self {
+        self.with(|settings| settings.store_timeout = timeout)
     }
 
     /// How often expired sessions are removed, on a task of its own; every 30 minutes unless said otherwise, never if zero.
     #[must_use]
-    pub fn with_gc_interval(mut self, interval: Duration) -> Self {
-        self.settings.gc_interval = Some(interval).filter(|interval| !interval.is_zero());
-        self
+    pub fn with_gc_interval(self, interval: Duration) -> Self {
+        self.with(|settings| settings.gc_interval = Some(interval).filter(|interval| !interval.is_zero()))
     }
 
     /// How many bytes a session may have as JSON; 4 MiB unless said otherwise. A save of more fails.
     #[must_use]
-    pub fn with_max_bytes(mut self, bytes: usize) -> Self {
-        self.settings.max_bytes = bytes;
-        self
+    pub fn with_max_bytes(self, bytes: usize) -> Self {
+        self.with(|settings| settings.max_bytes = bytes)
     }
 
     /// What becomes of a response whose session cannot be saved; [`SaveErrors::Fail`] unless said otherwise.
     #[must_use]
-    pub fn with_save_errors(mut self, save_errors: SaveErrors) -> Self {
-        self.settings.save_errors = save_errors;
-        self
+    pub fn with_save_errors(self, save_errors: SaveErrors) -> Self {
+        self.with(|settings| settings.save_errors = save_errors)
     }
 
     /// How long a request waits for [exclusive use](crate::Exclusive) of its session; 10 seconds unless said otherwise.
     #[must_use]
-    pub fn with_exclusive_wait(mut self, wait: Duration) -> Self {
-        self.settings.exclusive_wait = wait;
-        self
+    pub fn with_exclusive_wait(self, wait: Duration) -> Self {
+        self.with(|settings| settings.exclusive_wait = wait)
     }
 
     /// The clock by which sessions expire; the system's unless said otherwise.
     #[must_use]
-    pub fn with_clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    pub(crate) fn backend(&self) -> Result<Backend, ConfigError> {
-        Ok(Backend {
-            cookie: self.settings.check()?,
-            store: self.store.clone(),
-            settings: self.settings.clone(),
-            clock: self.clock.clone(),
-        })
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        Self::over(self.0.store.clone(), self.0.settings.clone(), Arc::new(clock))
     }
 }
 
@@ -177,8 +190,20 @@ impl<S> Layer<S> for SessionLayer {
     ///
     /// When a setting is wrong or contradicts another, in the words of the [`ConfigError`].
     fn layer(&self, inner: S) -> Self::Service {
-        match self.backend() {
-            Ok(backend) => SessionService::new(inner, Arc::new(backend)),
+        let backend = self.0.backend.get_or_init(|| Arc::new(self.0.backend()));
+        SessionService::new(inner, backend.clone())
+    }
+}
+
+impl Inner {
+    fn backend(&self) -> Backend {
+        match self.settings.check() {
+            Ok(cookie) => Backend {
+                cookie,
+                store: self.store.clone(),
+                settings: self.settings.clone(),
+                clock: self.clock.clone(),
+            },
             Err(error) => panic!("SessionLayer: {error}"),
         }
     }
@@ -187,7 +212,35 @@ impl<S> Layer<S> for SessionLayer {
 impl fmt::Debug for SessionLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionLayer")
-            .field("store", &self.store)
+            .field("store", &self.0.store)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "axum", feature = "memory"))]
+mod tests {
+    use super::*;
+    use crate::{MemoryDriver, Session};
+    use axum::body::Body;
+    use axum::{Router, routing::get};
+    use http::{Request, header::SET_COOKIE};
+    use tower::ServiceExt;
+
+    async fn cookie_of(layer: SessionLayer) -> String {
+        let app = Router::new().route("/", get(async |session: Session| session.put("a", 1)));
+        let response = app.layer(layer).oneshot(Request::new(Body::empty())).await.unwrap();
+        response.headers()[SET_COOKIE].to_str().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_layer_that_was_applied_can_be_given_other_settings() {
+        let layer = SessionLayer::new(MemoryDriver::new()).with_path("/shop");
+        assert!(cookie_of(layer.clone()).await.starts_with("session="));
+        let changed = cookie_of(layer.clone().with_cookie_name("other")).await;
+        assert!(
+            changed.starts_with("other=") && changed.contains("Path=/shop"),
+            "{changed}"
+        );
+        assert!(cookie_of(layer).await.starts_with("session="));
     }
 }

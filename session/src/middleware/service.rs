@@ -9,7 +9,7 @@ use crate::backend::Backend;
 use crate::middleware::ResponseFuture;
 use crate::session::Session;
 
-/// A service whose requests have sessions; what [`SessionLayer`](crate::SessionLayer) makes. See the [module](crate::middleware).
+/// A service whose requests have sessions; what [`SessionLayer`](crate::SessionLayer) makes.
 #[derive(Clone, Debug)]
 pub struct SessionService<S> {
     inner: S,

@@ -1,0 +1,208 @@
+//! The driver: the blocking calls, away from the threads that serve requests.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+use std::{fmt, io};
+
+use async_trait::async_trait;
+
+use super::error::FileError;
+use super::files::Files;
+use super::walk::{Found, Gathered, Walk};
+use crate::clock::{Clock, SystemClock};
+use crate::driver::{Driver, Expected, OwnerIndex, Written};
+use crate::error::DriverError;
+use crate::id::StoreKey;
+use crate::record::Record;
+
+/// Sessions in a directory, one file each: they survive a restart, and the processes of one machine share them.
+///
+/// * A write replaces the whole file in one step. A process that is killed at any moment leaves the old record or the new one,
+///   and perhaps a temporary file, which [`gc`](Driver::gc) removes after an hour. A reader never sees half a record.
+/// * Compare-and-swap holds between processes: writers lock the record's own file. Readers take no lock. No lock files are left behind.
+/// * Files are for this user alone (0600, folders 0700). The driver makes its directory, and the folders in it, when they are missing.
+/// * A file that was damaged is an empty session with a warning, never an error, and goes a day after it was last written.
+/// * [`gc`](Driver::gc) removes files only that this driver has written: of the right name, in the right folder. One that cannot be
+///   removed is traced and stops nothing.
+/// * What asks for an [owner](OwnerIndex)'s sessions reads the beginning of every file: some ten thousand a second.
+///
+/// # What is checked, and what is not
+///
+/// A folder of the directory that is a symbolic link is refused, files are made by a name that did not exist, and renaming replaces a
+/// link instead of following it. The directory itself may be a link. Who may write into the directory can still do there what they like, so it
+/// should belong to this user alone.
+///
+/// The file system has to be a local one: locks and atomic renames over a network are promises that some keep and some do not. The driver
+/// is tested on Linux. It works in the blocking threads of Tokio's runtime, so it has to be called within one.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use session_schema::{Driver, Expected, FileDriver, Record, StoreKey, Written};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let directory = directory.path();
+/// let driver = FileDriver::new(directory.join("sessions"));
+/// let key: StoreKey = "a-key".parse()?;
+/// let record = Record::new(br#"{"views":1}"#.to_vec(), SystemTime::now() + Duration::from_secs(60));
+/// driver.write(&key, &record, Expected::Absent).await?;
+///
+/// let after_a_restart = FileDriver::new(directory.join("sessions"));
+/// assert_eq!(after_a_restart.read(&key).await?.unwrap().payload(), br#"{"views":1}"#);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct FileDriver {
+    files: Files,
+}
+
+impl FileDriver {
+    /// A driver over `directory`, which need not exist yet.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            files: Files {
+                root: directory.into().into(),
+                clock: Arc::new(SystemClock),
+                fsync: false,
+            },
+        }
+    }
+
+    /// Takes the time from `clock`. All processes that share the directory should agree on the time.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.files.clock = Arc::new(clock);
+        self
+    }
+
+    /// Whether a write waits until it is on the disk; it does not unless said.
+    ///
+    /// Without it, what was written survives the death of the process, whichever way it dies, but the operating system keeps it in memory for
+    /// some seconds: a power cut can take the last changes back, a logout among them, or leave a damaged file. With it, what was
+    /// reported as done survives a power cut too, and every write takes as long as the disk does.
+    #[must_use]
+    pub fn with_fsync(mut self, fsync: bool) -> Self {
+        self.files.fsync = fsync;
+        self
+    }
+
+    /// Runs `work` where it may block. It runs to its end although the caller hangs up.
+    async fn run<T: Send + 'static>(
+        &self,
+        purpose: &'static str,
+        work: impl FnOnce(&Files) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, DriverError> {
+        let files = self.files.clone();
+        match tokio::task::spawn_blocking(move || work(&files)).await {
+            Ok(result) => result.map_err(|error| self.error(purpose, &error)),
+            Err(stopped) => Err(DriverError::backend(stopped)),
+        }
+    }
+
+    /// Asks `visit` about every file, a batch at a time, and gathers its answers.
+    async fn walk<T, V>(&self, purpose: &'static str, visit: V) -> Result<Gathered<T>, DriverError>
+    where
+        T: Send + 'static,
+        V: Fn(&Files, &Found) -> io::Result<Option<T>> + Send + 'static,
+    {
+        let mut walk = self.run(purpose, |files| Walk::new(&files.root)).await?;
+        let (mut gathered, mut visit, mut more) = (Gathered::default(), visit, true);
+        while more {
+            (walk, gathered, visit, more) = self
+                .run(purpose, move |files| {
+                    let more = gathered.batch(&mut walk, |found| visit(files, found));
+                    Ok((walk, gathered, visit, more))
+                })
+                .await?;
+        }
+        Ok(gathered)
+    }
+
+    fn error(&self, purpose: &'static str, error: &io::Error) -> DriverError {
+        DriverError::backend(FileError::new(purpose, &self.files.root, error))
+    }
+}
+
+impl fmt::Debug for FileDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileDriver")
+            .field("directory", &self.files.root)
+            .field("fsync", &self.files.fsync)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Driver for FileDriver {
+    async fn open(&self) -> Result<(), DriverError> {
+        self.run("make the directory", Files::open).await
+    }
+
+    async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
+        let key = *key;
+        self.run("read a session", move |files| files.read(&key)).await
+    }
+
+    async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
+        let (key, record) = (*key, record.clone());
+        self.run("write a session", move |files| files.write(&key, record, expected))
+            .await
+    }
+
+    async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError> {
+        let key = *key;
+        self.run("touch a session", move |files| files.touch(&key, expires_at))
+            .await
+    }
+
+    async fn destroy(&self, key: &StoreKey) -> Result<bool, DriverError> {
+        let key = *key;
+        self.run("destroy a session", move |files| files.destroy(&key)).await
+    }
+
+    async fn gc(&self) -> Result<u64, DriverError> {
+        let removed = self.walk("collect expired sessions", Files::collect).await?;
+        if let Some((error, failures)) = removed.failed {
+            let error = FileError::new("remove an expired file", &self.files.root, &error);
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(
+                failures,
+                error,
+                "expired session files could not be removed; the others were"
+            );
+        }
+        Ok(removed.answers.len() as u64)
+    }
+
+    fn owners(&self) -> Option<&dyn OwnerIndex> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl OwnerIndex for FileDriver {
+    async fn sessions_of(&self, owner: &str) -> Result<Vec<(StoreKey, Record)>, DriverError> {
+        let (purpose, owner) = ("look for an owner's sessions", owner.to_owned());
+        let live = self.walk(purpose, move |files, found| match found {
+            Found::Record(key) => Ok(files.of_owner(key, &owner)?.map(|record| (*key, record))),
+            Found::Temporary(_) => Ok(None),
+        });
+        live.await?.complete().map_err(|error| self.error(purpose, &error))
+    }
+
+    /// Goes through all files even if one cannot be removed, and is an error then: not every session has ended.
+    async fn destroy_sessions_of(&self, owner: &str, except: Option<&StoreKey>) -> Result<u64, DriverError> {
+        let (purpose, owner, except) = ("destroy an owner's sessions", owner.to_owned(), except.copied());
+        let destroyed = self.walk(purpose, move |files, found| match found {
+            Found::Record(key) if Some(*key) != except => Ok(files.destroy_of_owner(key, &owner)?.then_some(())),
+            _ => Ok(None),
+        });
+        let destroyed = destroyed
+            .await?
+            .complete()
+            .map_err(|error| self.error(purpose, &error))?;
+        Ok(destroyed.len() as u64)
+    }
+}

@@ -1,0 +1,156 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value};
+use session_schema::testing::ManualClock;
+use session_schema::{
+    Clock, Config, Driver, Expected, FileDriver, MemoryDriver, Record, SessionId, SessionLayer, SessionManager,
+    StoreKey,
+};
+use tempfile::TempDir;
+
+use crate::app::App;
+use crate::counting::{Calls, CountingDriver};
+use crate::faults::{Faults, FaultyDriver};
+
+/// Where a [`Site`] keeps its sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// `MemoryDriver`
+    Memory,
+    /// `FileDriver`, in a directory of its own.
+    File,
+}
+
+/// A driver with a clock, counted calls and faults on demand, and the applications over it.
+#[derive(Clone)]
+pub struct Site {
+    /// The clock of layer and driver.
+    pub clock: ManualClock,
+    /// What the driver was asked to do.
+    pub calls: Calls,
+    /// What is to go wrong.
+    pub faults: Faults,
+    /// The driver, counted and faulty.
+    pub driver: Arc<dyn Driver>,
+    /// The driver itself: what is done with it is not counted and does not fail.
+    pub store: Arc<dyn Driver>,
+    /// The directory of files, for as long as the site is in use.
+    directory: Option<Arc<TempDir>>,
+}
+
+impl Site {
+    /// A site over a new store. Its time begins at a whole second, so that what is rounded to seconds stays as it is.
+    pub fn over(backing: Backing) -> Self {
+        let (clock, calls, faults) = (ManualClock::new(), Calls::default(), Faults::default());
+        let since_1970 = clock
+            .now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .expect("it is later than 1970");
+        clock.advance(Duration::from_nanos(
+            1_000_000_000 - u64::from(since_1970.subsec_nanos()),
+        ));
+        let directory = (backing == Backing::File).then(|| TempDir::new().expect("a directory can be made"));
+        let store: Arc<dyn Driver> = match &directory {
+            Some(directory) => Arc::new(FileDriver::new(directory.path()).with_clock(clock.clone())),
+            None => Arc::new(MemoryDriver::new().with_clock(clock.clone())),
+        };
+        let faulty = FaultyDriver::new(store.clone(), faults.clone());
+        let driver = Arc::new(CountingDriver::new(faulty, calls.clone()));
+        Self {
+            clock,
+            calls,
+            faults,
+            driver,
+            store,
+            directory: directory.map(Arc::new),
+        }
+    }
+
+    /// The time it is on the site.
+    pub fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    /// The quick way to sessions.
+    pub fn layer(&self) -> SessionLayer {
+        SessionLayer::new(self.driver.clone()).with_clock(self.clock.clone())
+    }
+
+    /// An application with default settings.
+    pub fn app(&self) -> App {
+        App::new(self.layer())
+    }
+
+    /// An application with other settings.
+    pub fn app_with(&self, settings: impl FnOnce(SessionLayer) -> SessionLayer) -> App {
+        App::new(settings(self.layer()))
+    }
+
+    /// The configured way to sessions: the driver is registered as `site`, and the default.
+    pub fn manager(&self) -> SessionManager {
+        let mut config = Config::default();
+        config.driver = "site".into();
+        self.manager_with(config)
+    }
+
+    /// The same with other settings.
+    pub fn manager_with(&self, config: Config) -> SessionManager {
+        let manager = SessionManager::new(config)
+            .expect("the settings are good")
+            .with_clock(self.clock.clone());
+        let driver = self.driver.clone();
+        manager.extend("site", move || std::future::ready(Ok(driver.clone())));
+        manager
+    }
+
+    /// What is stored under an id.
+    pub async fn record(&self, id: &str) -> Option<Record> {
+        self.store.read(&key(id)).await.expect("the store works")
+    }
+
+    /// The same as JSON.
+    ///
+    /// # Panics
+    ///
+    /// When there is no record, or no JSON object in it.
+    pub async fn payload(&self, id: &str) -> Map<String, Value> {
+        let record = self.record(id).await.expect("a record is stored under the id");
+        serde_json::from_slice(record.payload()).expect("a payload is a JSON object")
+    }
+
+    /// Stores a payload as another program might have left it, for an hour, and returns the id.
+    pub async fn plant(&self, payload: &str) -> String {
+        let id = some_id();
+        let until = self.clock.now() + Duration::from_secs(3600);
+        let record = Record::new(payload.into(), until);
+        self.store
+            .write(&key(&id), &record, Expected::Absent)
+            .await
+            .expect("the store works");
+        id
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site")
+            .field("clock", &self.clock)
+            .field("calls", &self.calls)
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the store sees of an id.
+pub fn key(id: &str) -> StoreKey {
+    StoreKey::from(&id.parse::<SessionId>().expect("an id is well-formed"))
+}
+
+/// A well-formed id that no server has issued; each time another one.
+pub fn some_id() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("{:x>40}", COUNT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,314 @@
+//! Several requests at once of which one changes the id, or ends the session.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use session_schema::Session;
+use session_tests::{Browser, Call, Log, Site, Slow, Visit, key, on_every_driver};
+use tracing::Level;
+
+async fn signed_in(site: &Site) -> Browser {
+    let browser = site.app().browser();
+    let sign_in = |session: Session| {
+        session.put("user", 7).unwrap();
+        session.set_owner(Some("ann")).unwrap();
+    };
+    browser.visit(sign_in).await.value();
+    site.calls.take();
+    browser
+}
+
+async fn user(browser: &Browser) -> Option<u32> {
+    browser.visit(|session| session.get("user").unwrap()).await.value()
+}
+
+fn invalidate(session: Session) {
+    session.invalidate().unwrap();
+}
+
+fn regenerate(session: Session) -> String {
+    session.regenerate().unwrap();
+    session.id().as_str().to_owned()
+}
+
+fn assert_silent<T>(visit: &Visit<T>) {
+    assert!(visit.cookies().is_empty(), "{:?}", visit.headers);
+    assert!(visit.status.is_success());
+}
+
+/// How many live sessions the owner has.
+async fn sessions(site: &Site) -> usize {
+    site.manager().sessions_of("ann").await.unwrap().len()
+}
+
+async fn a_request_in_flight_during_a_regeneration_is_merged_and_sends_no_cookie(site: Site) {
+    // CONC-02, CONC-09, DESIGN 6
+    let browser = signed_in(&site).await;
+    let old_tab = browser.copy();
+    let slow = browser.begin(|session| session.put("slow", 1).unwrap()).await;
+    let new = browser.visit(regenerate).await.value();
+    site.clock.advance(Duration::from_secs(29));
+    assert_silent(&slow.finish().await);
+    assert_eq!(browser.id(), new);
+    assert_eq!(Value::Object(site.payload(&new).await), json!({"user": 7, "slow": 1}));
+    assert_eq!(user(&old_tab).await, None, "the old id is not back");
+}
+
+async fn a_request_in_flight_for_longer_than_the_grace_is_dropped(site: Site) {
+    // CONC-02, DESIGN 6
+    let browser = signed_in(&site).await;
+    let slow = browser.begin(|session| session.put("slow", 1).unwrap()).await;
+    let new = browser.visit(regenerate).await.value();
+    site.clock.advance(Duration::from_secs(30));
+    assert_silent(&slow.finish().await);
+    assert_eq!(Value::Object(site.payload(&new).await), json!({"user": 7}));
+}
+
+async fn a_request_in_flight_follows_through_several_regenerations(site: Site) {
+    // DESIGN 6
+    let browser = signed_in(&site).await;
+    let slow = browser.begin(|session| session.increment("slow", 1).unwrap()).await;
+    for _ in 0..3 {
+        browser.visit(regenerate).await.value();
+    }
+    assert_silent(&slow.finish().await);
+    assert_eq!(
+        Value::Object(site.payload(&browser.id()).await),
+        json!({"user": 7, "slow": 1})
+    );
+}
+
+async fn a_new_request_with_the_old_id_gets_an_empty_session_and_no_cookie(site: Site) {
+    // ID-08, DESIGN 6: whoever planted the old id does not write into the session of who signed in.
+    let log = Log::capture();
+    let browser = signed_in(&site).await;
+    let thief = browser.copy();
+    let new = browser.visit(regenerate).await.value();
+    let write = |session: Session| {
+        session.put("user", 666).unwrap();
+        session.increment("n", 1).unwrap();
+        (session.is_new(), session.exists("token"))
+    };
+    let visit = thief
+        .visit(|session| (session.all().len(), session.get::<u8>("user").unwrap()))
+        .await;
+    assert_silent(&visit);
+    assert_eq!(visit.value(), (0, None));
+    let visit = thief.visit(write).await;
+    assert_silent(&visit);
+    assert_eq!(Value::Object(site.payload(&new).await), json!({"user": 7}));
+    assert!(
+        log.at(Level::WARN)
+            .iter()
+            .any(|entry| entry.message.contains("dropped"))
+    );
+    for ends in [invalidate as fn(Session), |session| session.regenerate().unwrap()] {
+        assert_silent(&thief.visit(ends).await);
+        assert_eq!(user(&browser).await, Some(7));
+    }
+}
+
+async fn the_mark_in_the_place_of_an_old_id_holds_no_id_and_is_nobodys_session(site: Site) {
+    // DESIGN 6, IDX-07
+    let browser = signed_in(&site).await;
+    let old = browser.id();
+    let new = browser.visit(regenerate).await.value();
+    let mark = site.record(&old).await.expect("a mark is in its place");
+    let text = String::from_utf8(mark.payload().to_vec()).unwrap();
+    assert!(
+        text.contains(key(&new).as_str()) && !text.contains(&new) && !text.contains("user"),
+        "{text}"
+    );
+    let listed = site.manager().sessions_of("ann").await.unwrap();
+    assert_eq!(
+        listed.iter().map(|session| *session.key()).collect::<Vec<_>>(),
+        [key(&new)]
+    );
+    site.clock.advance(Duration::from_secs(30));
+    assert!(site.record(&old).await.is_none());
+}
+
+async fn of_two_regenerations_at_once_the_first_wins_and_the_other_joins_it(site: Site) {
+    // ID-17
+    let browser = signed_in(&site).await;
+    browser.visit(|session| session.token()).await.value();
+    let slow = browser
+        .begin(|session| (session.put("slow", 1).unwrap(), regenerate(session)).1)
+        .await;
+    let first = browser
+        .visit(|session| (session.token(), regenerate(session)).1)
+        .await
+        .value();
+    let token = browser.visit(|session| session.token()).await.value();
+    let slow = slow.finish().await;
+    assert_silent(&slow);
+    let second = slow.value();
+    assert_eq!(browser.id(), first);
+    assert!(site.record(&second).await.is_none());
+    assert_eq!(sessions(&site).await, 1);
+    let read = |session: Session| (session.get::<u8>("slow").unwrap(), session.token());
+    assert_eq!(browser.visit(read).await.value(), (Some(1), token));
+}
+
+async fn sixteen_regenerations_at_once_leave_one_session_with_all_changes(site: Site) {
+    // ID-17
+    let browser = signed_in(&site).await;
+    let mut slow = Vec::new();
+    for _ in 0..16 {
+        let change = |session: Session| {
+            session.increment("count", 1).unwrap();
+            regenerate(session);
+        };
+        slow.push(browser.begin(change).await);
+    }
+    let visits: Vec<_> = slow.into_iter().map(Slow::let_go).collect();
+    let mut cookies = 0;
+    for visit in visits {
+        cookies += visit.await.unwrap().cookies().len();
+    }
+    assert_eq!((cookies, sessions(&site).await), (1, 1));
+    assert_eq!(
+        Value::Object(site.payload(&browser.id()).await),
+        json!({"user": 7, "count": 16})
+    );
+}
+
+async fn invalidate_ends_a_session_that_was_regenerated_meanwhile(site: Site) {
+    // LIFE-12, CONC-01, DESIGN 6
+    let browser = signed_in(&site).await;
+    let slow = browser.begin(invalidate).await;
+    let new = browser.visit(regenerate).await.value();
+    slow.finish().await.value();
+    assert!(site.record(&new).await.is_none());
+    assert_eq!((sessions(&site).await, browser.maybe_id()), (0, None));
+}
+
+async fn regenerate_does_not_bring_back_a_session_that_is_invalidated_at_any_moment_of_it(site: Site) {
+    // LIFE-12, CONC-01: before its first write, and between its two writes.
+    for after in [0, 1] {
+        let browser = signed_in(&site).await;
+        let slow = browser.begin(regenerate).await;
+        let mut held = site.faults.hold_after(after, Call::Write);
+        let slow = slow.let_go();
+        held.reached().await;
+        browser.visit(invalidate).await.value();
+        held.release();
+        let slow = slow.await.unwrap();
+        assert_silent(&slow);
+        assert!(site.record(&slow.value()).await.is_none());
+        assert_eq!(
+            (sessions(&site).await, browser.maybe_id()),
+            (0, None),
+            "after {after} writes"
+        );
+    }
+}
+
+async fn invalidate_ends_a_session_that_is_regenerated_at_any_moment_of_it(site: Site) {
+    // LIFE-12, CONC-01: before it empties the record, and before it destroys it.
+    for call in [Call::Write, Call::Destroy] {
+        let browser = signed_in(&site).await;
+        let slow = browser.begin(invalidate).await;
+        let mut held = site.faults.hold(call);
+        let slow = slow.let_go();
+        held.reached().await;
+        let other = browser.copy();
+        other.visit(regenerate).await.value();
+        held.release();
+        slow.await.unwrap().value();
+        assert_eq!((sessions(&site).await, user(&other).await), (0, None), "{call:?}");
+    }
+}
+
+async fn a_change_between_the_two_writes_of_a_regeneration_is_not_lost(site: Site) {
+    // CONC-09
+    let browser = signed_in(&site).await;
+    let slow = browser
+        .begin(|session| (session.increment("n", 1).unwrap(), regenerate(session)).1)
+        .await;
+    let mut held = site.faults.hold_after(1, Call::Write);
+    let slow = slow.let_go();
+    held.reached().await;
+    browser
+        .visit(|session| session.increment("n", 10).unwrap())
+        .await
+        .value();
+    held.release();
+    let new = slow.await.unwrap().value();
+    assert_eq!(browser.id(), new);
+    assert_eq!(Value::Object(site.payload(&new).await), json!({"user": 7, "n": 11}));
+    assert_eq!(sessions(&site).await, 1);
+}
+
+async fn a_crash_between_the_two_writes_of_a_regeneration_leaves_the_old_session(site: Site) {
+    // ID-11, CONC-11: the old or the new state, never neither.
+    let browser = signed_in(&site).await;
+    let old = browser.id();
+    site.faults.fail_after(1, Call::Write);
+    let visit = browser.visit(regenerate).await;
+    assert_eq!(visit.status, 500);
+    assert!(visit.cookies().is_empty());
+    assert_eq!((browser.id(), user(&browser).await), (old, Some(7)));
+    let new = browser.visit(regenerate).await.value();
+    assert_eq!((browser.id(), user(&browser).await), (new, Some(7)));
+}
+
+async fn a_crash_in_the_first_write_of_a_regeneration_leaves_the_old_session(site: Site) {
+    // ID-11
+    let browser = signed_in(&site).await;
+    let old = browser.id();
+    site.faults.fail_next(Call::Write);
+    let visit = browser.visit(regenerate).await;
+    assert_eq!(visit.status, 500);
+    assert!(visit.cookies().is_empty());
+    assert_eq!(
+        (browser.id(), user(&browser).await, sessions(&site).await),
+        (old, Some(7), 1)
+    );
+}
+
+async fn a_regeneration_that_failed_can_be_saved_again(site: Site) {
+    // ID-11, DESIGN 3: what was changed stays to be saved.
+    let browser = signed_in(&site).await;
+    site.faults.fail_after(1, Call::Write);
+    let visit = browser.visit_async(async |session| {
+        session.put("more", 1).unwrap();
+        regenerate(session.clone());
+        let failed = session.save().await.is_err();
+        session.save().await.unwrap();
+        (failed, session.id().as_str().to_owned())
+    });
+    let (failed, id) = visit.await.value();
+    assert!(failed);
+    assert_eq!(browser.id(), id);
+    assert_eq!(Value::Object(site.payload(&id).await), json!({"user": 7, "more": 1}));
+}
+
+async fn a_session_destroyed_by_its_owner_elsewhere_is_not_brought_back(site: Site) {
+    // IDX-11, CONC-01
+    let browser = signed_in(&site).await;
+    let change = browser.begin(|session| session.put("a", 1).unwrap()).await;
+    let renew = browser.begin(regenerate).await;
+    assert_eq!(site.manager().destroy_sessions_of("ann", None).await.unwrap(), 1);
+    assert_silent(&change.finish().await);
+    assert_silent(&renew.finish().await);
+    assert_eq!((sessions(&site).await, user(&browser).await), (0, None));
+}
+
+on_every_driver! {
+    a_request_in_flight_during_a_regeneration_is_merged_and_sends_no_cookie,
+    a_request_in_flight_for_longer_than_the_grace_is_dropped,
+    a_request_in_flight_follows_through_several_regenerations,
+    a_new_request_with_the_old_id_gets_an_empty_session_and_no_cookie,
+    the_mark_in_the_place_of_an_old_id_holds_no_id_and_is_nobodys_session,
+    of_two_regenerations_at_once_the_first_wins_and_the_other_joins_it,
+    sixteen_regenerations_at_once_leave_one_session_with_all_changes,
+    invalidate_ends_a_session_that_was_regenerated_meanwhile,
+    regenerate_does_not_bring_back_a_session_that_is_invalidated_at_any_moment_of_it,
+    invalidate_ends_a_session_that_is_regenerated_at_any_moment_of_it,
+    a_change_between_the_two_writes_of_a_regeneration_is_not_lost,
+    a_crash_between_the_two_writes_of_a_regeneration_leaves_the_old_session,
+    a_crash_in_the_first_write_of_a_regeneration_leaves_the_old_session,
+    a_regeneration_that_failed_can_be_saved_again,
+    a_session_destroyed_by_its_owner_elsewhere_is_not_brought_back,
+}

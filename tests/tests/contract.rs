@@ -1,0 +1,62 @@
+//! The contract of drivers, for those of this process, and for one that was written from its documentation alone.
+
+use std::sync::Arc;
+
+use session_schema::testing::{Harness, ManualClock, driver_contract};
+use session_schema::{Driver, FileDriver, MemoryDriver};
+
+#[path = "contract/smallest_driver.rs"]
+mod smallest_driver;
+
+driver_contract! {
+    mod memory;
+    owners: true;
+    harness: {
+        let clock = ManualClock::new();
+        let driver = MemoryDriver::new().with_clock(clock.clone());
+        let same = driver.clone();
+        Harness::new(driver).with_clock(&clock).with_reopen(move || std::future::ready(same.clone()))
+    };
+}
+
+driver_contract! {
+    mod file;
+    owners: true;
+    harness: {
+        let (clock, directory) = (ManualClock::new(), directory());
+        let driver = FileDriver::new(directory.path()).with_clock(clock.clone());
+        let (path, time) = (directory.path().to_owned(), clock.clone());
+        let reopen = move || std::future::ready(FileDriver::new(&path).with_clock(time.clone()));
+        Harness::new(driver).with_clock(&clock).with_reopen(reopen).with_guard(directory)
+    };
+}
+
+driver_contract! {
+    mod file_that_waits_for_the_disk;
+    owners: true;
+    harness: {
+        let (clock, directory) = (ManualClock::new(), directory());
+        let driver = FileDriver::new(directory.path().join("made/by/the/driver")).with_clock(clock.clone()).with_fsync(true);
+        Harness::new(driver).with_clock(&clock).with_guard(directory)
+    };
+}
+
+driver_contract! {
+    mod arc_dyn_driver;
+    owners: true;
+    harness: {
+        let clock = ManualClock::new();
+        let driver: Arc<dyn Driver> = Arc::new(MemoryDriver::new().with_clock(clock.clone()));
+        Harness::new(driver).with_clock(&clock)
+    };
+}
+
+driver_contract! {
+    mod smallest;
+    owners: false;
+    harness: Harness::new(smallest_driver::SmallestDriver::default());
+}
+
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a directory for the test is made")
+}

@@ -1,0 +1,11 @@
+//! A key needs a name.
+
+use session_schema::SessionSchema;
+
+#[derive(SessionSchema)]
+struct Shop {
+    #[session(key)]
+    cart: Vec<String>,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! In quotes.
+
+use session_schema::SessionSchema;
+
+#[derive(SessionSchema)]
+struct Shop {
+    #[session(key = 5)]
+    cart: Vec<String>,
+}
+
+fn main() {}

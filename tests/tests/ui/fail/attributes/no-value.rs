@@ -1,0 +1,11 @@
+//! A name without its value.
+
+use session_schema::SessionSchema;
+
+#[derive(SessionSchema)]
+struct Shop {
+    #[session(key =)]
+    cart: Vec<String>,
+}
+
+fn main() {}

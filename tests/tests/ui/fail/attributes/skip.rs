@@ -1,0 +1,11 @@
+//! Every field is a key.
+
+use session_schema::SessionSchema;
+
+#[derive(SessionSchema)]
+struct Shop {
+    #[session(skip)]
+    cart: Vec<String>,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! And nothing else.
+
+use session_schema::SessionSchema;
+
+#[derive(SessionSchema)]
+struct Shop {
+    #[session = "basket"]
+    cart: Vec<String>,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! An alias is read.
+
+use session_schema::SessionSchema;
+
+#[derive(SessionSchema)]
+struct Shop {
+    #[session(alias = "__old", alias = "_")]
+    token: String,
+}
+
+fn main() {}

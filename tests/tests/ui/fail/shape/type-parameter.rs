@@ -1,0 +1,10 @@
+//! Keys are constants.
+
+use session_schema::SessionSchema;
+
+#[derive(SessionSchema)]
+struct Shop<T> {
+    cart: Vec<T>,
+}
+
+fn main() {}

@@ -1,0 +1,24 @@
+//! And reads as its type.
+
+use session_schema::{SessionSchema, TypedSession};
+
+#[derive(SessionSchema)]
+struct Shop {
+    user_id: Option<u64>,
+    name: String,
+    cart: Vec<String>,
+    views: u64,
+    #[session(flash)]
+    notice: Option<String>,
+}
+
+#[derive(SessionSchema)]
+struct Auth {
+    realm: String,
+}
+
+fn test(session: &TypedSession<Shop>) {
+    let views: String = session.get(Shop::VIEWS).unwrap();
+}
+
+fn main() {}

@@ -1,0 +1,24 @@
+//! Nor remembered.
+
+use session_schema::{SessionSchema, TypedSession};
+
+#[derive(SessionSchema)]
+struct Shop {
+    user_id: Option<u64>,
+    name: String,
+    cart: Vec<String>,
+    views: u64,
+    #[session(flash)]
+    notice: Option<String>,
+}
+
+#[derive(SessionSchema)]
+struct Auth {
+    realm: String,
+}
+
+fn test(session: &TypedSession<Shop>) {
+    session.remember(Shop::NOTICE, || None);
+}
+
+fn main() {}
