@@ -584,6 +584,11 @@ impl State {
             Err(error) => {
                 self.ended = ended;
                 self.changes.put_back(changes);
+                // Nobody can say whether a record was made, nor whether another request has ended it already: the next try
+                // takes another id, so as not to bring that back.
+                if let (true, Plan::Create { .. } | Plan::Renew { .. }) = (self.id == id, plan) {
+                    self.id = None;
+                }
                 Err(error)
             }
             Ok(Outcome::Gone) => {

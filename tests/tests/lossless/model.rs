@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 use session_schema::{ErrorKind, Expected, Record, SessionId, StoreKey, Written};
 
-use crate::rules::{Change, Content, Key, Message, Token, apply_all, apply_each};
+use crate::rules::{Change, Content, Key, Message, Stored, Token, apply_all, apply_each};
 
 /// How long a session lives without use.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(7200);
@@ -385,7 +385,7 @@ impl Model {
     fn token_is(&mut self, token: &Token, text: &str, request: usize) {
         let wanted = match token {
             Token::Is(wanted) => wanted.clone(),
-            Token::Rotated(number) => match self.rotated.get(number) {
+            Token::New(number) => match self.rotated.get(number) {
                 Some(wanted) => wanted.clone(),
                 None => {
                     let new = self.seen.get(text).is_none_or(|by| *by == request);
@@ -450,14 +450,16 @@ impl Model {
     /// Makes changes in the request's own eyes; says whether they fit.
     pub(crate) fn make(&mut self, request: usize, changes: Vec<Change>) -> bool {
         let request = &mut self.requests[request];
-        match apply_all(&changes, &request.view, false) {
-            Ok(view) => {
-                request.view = view;
-                request.pending.extend(changes);
-                true
-            }
-            Err(_) => false,
+        let to = Stored {
+            joined: false,
+            has_token: request.base.token.is_some(),
+        };
+        let applied = apply_each(&changes, &request.view, to);
+        if !applied.has_misfit {
+            request.view = applied.content;
+            request.pending.extend(changes);
         }
+        !applied.has_misfit
     }
 
     /// The value under a key, as the request sees it.
@@ -490,7 +492,7 @@ impl Model {
         }
         let joined = self.is_joined(request);
         let asked = &self.requests[request];
-        let renews = |change: &Change| matches!(change, Change::Flush | Change::NewToken(_));
+        let renews = |change: &Change| matches!(change, Change::Flush(_) | Change::NewToken(_));
         let saving = asked.save.as_ref().filter(|save| save.endings == asked.endings);
         let unsaved = &asked.pending[saving.map_or(0, |save| save.changes.len())..];
         let first = !joined && asked.base.token.is_none() && !unsaved.iter().any(renews);
@@ -588,7 +590,9 @@ impl Model {
     fn go_on(&mut self, request: usize, joined: bool, found: Found) {
         let going = &mut self.requests[request];
         // What was changed while a save ran, and does not fit what it has stored, is an error of that save.
-        let applied = apply_each(&going.pending, &found.content, joined);
+        let has_token = found.content.token.is_some();
+        let to = Stored { joined, has_token };
+        let applied = apply_each(&going.pending, &found.content, to);
         going.has_misfit |= applied.has_misfit;
         (going.pending, going.view) = (applied.kept, applied.content);
         going.origin = Some(Origin::Stored {
@@ -710,6 +714,8 @@ impl Model {
                 ErrorKind::WrongType => save.may_misfit,
                 // A task that goes on after the response cannot tell the browser a new id.
                 ErrorKind::Committed => {
+                    self.check_ended(request, &save);
+                    self.requests[request].ended = None;
                     save.phase == Phase::Detached && matches!(save.kind, Kind::Create | Kind::Renew)
                 }
                 _ => false,
@@ -932,9 +938,11 @@ impl Request {
             let value = view.values[key].clone();
             self.shown.entry(key).or_insert(value);
         }
-        let age = Change::Age(passing);
-        age.apply(view, false).expect("ageing fits everything");
-        self.pending.push(age);
+        for (key, _) in &passing {
+            view.values.remove(key);
+            view.flash.remove(key);
+        }
+        self.pending.push(Change::Age(passing));
         true
     }
 }
@@ -1057,10 +1065,6 @@ impl Model {
                 (Some(slot), Expected::Version(_)) => {
                     self.check_present(Some(slot), true);
                     self.replaced(request, slot, record);
-                }
-                // A second try, after a failure, with the id that nobody has been told.
-                (Some(slot), Expected::Absent) if self.slots[slot].maker == request && !self.is_present(slot) => {
-                    self.created(request, slot, record);
                 }
                 (slot, expected) => self.violate(format!("s{slot:?} was written as {expected:?}")),
             },

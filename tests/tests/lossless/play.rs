@@ -404,7 +404,8 @@ impl Player {
             Op::Forget(keys) => keys.iter().for_each(|key| model.forget(request, key)),
             Op::Flush => {
                 model.requests[request].shown.clear();
-                model.make(request, vec![Change::Flush]);
+                let number = model.number();
+                model.make(request, vec![Change::Flush(number)]);
             }
             Op::Replace(content) => {
                 model.requests[request].shown.clear();
