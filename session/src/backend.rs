@@ -76,28 +76,25 @@ impl Backend {
             if at == 0 {
                 self.open().await?;
             }
-            let key = self.key_of(&id);
+            let (key, now) = (self.key_of(&id), self.clock.now());
             match self.limited().read(&key).await? {
                 None => {
                     tracing::debug!(target: "session_schema", "the session id of the request is not known, or expired")
                 }
-                Some(record) => {
-                    let now = self.clock.now();
-                    match self.judge(&record, now) {
-                        Verdict::Live => {
-                            let joined = false;
-                            let stored = Stored {
-                                id,
-                                key,
-                                record,
-                                joined,
-                            };
-                            return Ok(Found::Session(stored, now));
-                        }
-                        Verdict::Moved => found = Found::Moved,
-                        Verdict::Dead => {}
+                Some(record) => match self.judge(&record, now) {
+                    Verdict::Live => {
+                        let joined = false;
+                        let stored = Stored {
+                            id,
+                            key,
+                            record,
+                            joined,
+                        };
+                        return Ok(Found::Session(stored, now));
                     }
-                }
+                    Verdict::Moved => found = Found::Moved,
+                    Verdict::Dead => {}
+                },
             }
         }
         Ok(found)
