@@ -1,13 +1,14 @@
 //! Changes, and what is left of them when they come to nothing.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::{Origin, State};
 use crate::changes::{Change, token_in, token_of};
 use crate::error::Result;
 use crate::flash::{Stamp, new_stamp};
 use crate::id::SessionId;
 use crate::payload::{Text, key};
-use std::sync::Arc;
-use std::time::Duration;
 
 impl State {
     /// Makes a change under one key. What was shown there for this request only is not in front of it any more, but counts

@@ -1,11 +1,12 @@
 //! What was found in the store, and what a session becomes when its record has gone.
 
+use std::time::SystemTime;
+
 use super::{CookieChange, Origin, State};
 use crate::backend::{Backend, Found, Stored};
 use crate::changes::{Change, Changes};
 use crate::draft::Draft;
 use crate::error::Result;
-use std::time::SystemTime;
 
 impl State {
     pub(crate) fn is_started(&self) -> bool {

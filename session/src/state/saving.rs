@@ -1,5 +1,7 @@
 //! What a save has to do, and what becomes of the session by it.
 
+use std::time::SystemTime;
+
 use super::{CookieChange, Origin, State};
 use crate::backend::{Backend, Stored};
 use crate::changes::{Change, Changes};
@@ -7,7 +9,6 @@ use crate::draft::Draft;
 use crate::error::{Error, Result};
 use crate::id::SessionId;
 use crate::save::{Job, Outcome, Plan};
-use std::time::SystemTime;
 
 impl State {
     /// Whether there is something to tell the store or the browser.
