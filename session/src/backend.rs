@@ -69,10 +69,12 @@ impl Backend {
         }
     }
 
-    /// The first of the ids that leads to a live session.
-    pub(crate) async fn find(&self, ids: impl Iterator<Item = SessionId>) -> Result<Found> {
+    /// The first of the ids that leads to a live session. They are asked for one by one, so that nothing but their number is
+    /// kept while the store is asked.
+    pub(crate) async fn find(&self, nth_id: impl Fn(usize) -> Option<SessionId>) -> Result<Found> {
         let mut found = Found::Nothing;
-        for (at, id) in ids.take(CANDIDATES).enumerate() {
+        for at in 0..CANDIDATES {
+            let Some(id) = nth_id(at) else { break };
             if at == 0 {
                 self.open().await?;
             }
