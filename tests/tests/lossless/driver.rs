@@ -18,7 +18,10 @@ pub(crate) struct Instrumented {
 
 impl Instrumented {
     fn index(&self) -> Result<&dyn OwnerIndex, DriverError> {
-        self.world.store.owners().ok_or_else(|| DriverError::backend("the driver keeps no index of owners"))
+        self.world
+            .store
+            .owners()
+            .ok_or_else(|| DriverError::backend("the driver keeps no index of owners"))
     }
 
     /// A call fails before it takes effect, or after.
