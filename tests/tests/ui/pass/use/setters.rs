@@ -82,5 +82,3 @@ pub fn over_any<S: SessionSchema, V: 'static>(session: &TypedSession<S>, key: Ke
     session.session().has(key.name());
     Ok(value)
 }
-
-fn main() {}
