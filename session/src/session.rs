@@ -72,6 +72,15 @@ enum Source {
     Given(Option<SessionId>),
 }
 
+impl Source {
+    fn nth_id(&self, at: usize, cookie: &str) -> Option<SessionId> {
+        match self {
+            Self::Headers(first, more) => cookie::candidates(first.iter().chain(more), cookie).nth(at),
+            Self::Given(id) => id.filter(|_| at == 0),
+        }
+    }
+}
+
 /// The state, made when it is first needed.
 #[derive(Default)]
 struct Slot {
@@ -505,13 +514,9 @@ impl Session {
         }
         let backend = &*self.0.backend;
         let timer = Timer::start();
-        let found = match &self.0.source {
-            Source::Headers(first, more) => {
-                let headers = first.iter().chain(more);
-                backend.find(cookie::candidates(headers, backend.cookie.name())).await?
-            }
-            Source::Given(id) => backend.find(id.iter().copied()).await?,
-        };
+        let found = backend
+            .find(|at| self.0.source.nth_id(at, backend.cookie.name()))
+            .await?;
         if let Some(elapsed) = timer.elapsed() {
             let found = matches!(found, Found::Session(..));
             tracing::debug!(target: "session_schema", found, ?elapsed, "a session was loaded");
