@@ -242,10 +242,11 @@ async fn a_process_that_dies_frees_it_after_ten_seconds_and_not_before() {
         let holder = runtime.block_on(async {
             let browser = dying.app().browser();
             browser.set_id(&id);
-            holding(&browser, Arc::new(Notify::new())).await
+            // The handle of the task that holds the session outlives its runtime, and the lease with it.
+            (holding(&browser, Arc::new(Notify::new())).await,)
         });
         runtime.shutdown_background();
-        holder
+        holder.0
     });
     drop(dead.join().unwrap());
     site.clock.advance(Duration::from_millis(9_999));
