@@ -521,7 +521,7 @@ impl crate::model::Model {
 
     /// Removing what is not there is no change.
     fn forget(&mut self, request: usize, key: Key) {
-        if !(self.is_kept(request, key) && !self.requests[request].view.values.contains_key(key)) {
+        if !self.is_kept(request, key) || self.requests[request].view.values.contains_key(key) {
             self.change(request, key, Change::Forget(key));
         }
     }

@@ -147,9 +147,3 @@ pub(crate) async fn run(
     }
     depth
 }
-
-impl Default for Go {
-    fn default() -> Self {
-        Self::On
-    }
-}
