@@ -45,8 +45,8 @@ const KEY_MIN: usize = 32;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// The name of the driver that keeps the sessions: `file`, `memory`, `redis`, or one that the application
-    /// registered.
+    /// The name of the driver that keeps the sessions: `file`, `memory`, or one that the application
+    /// [registered](crate::SessionManager::extend).
     pub driver: String,
     /// Minutes without a request after which a session expires.
     pub lifetime: u64,

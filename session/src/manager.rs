@@ -30,6 +30,7 @@ use crate::typed;
 /// * [`layer`](SessionManager::layer) gives every request its session; [`build_session`](SessionManager::build_session) makes one by hand, for what is no HTTP.
 /// * [`sessions_of`](SessionManager::sessions_of) and [`destroy_sessions_of`](SessionManager::destroy_sessions_of) are "where am I signed in" and
 ///   "sign me out everywhere else".
+/// * It is cheap to clone, for Axum's state; the clones share their drivers.
 ///
 /// ```
 /// use session_schema::{Config, MemoryDriver, SessionManager};
@@ -52,7 +53,10 @@ use crate::typed;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
-pub struct SessionManager {
+#[derive(Clone)]
+pub struct SessionManager(Arc<Inner>);
+
+struct Inner {
     config: Config,
     settings: Settings,
     cookie: CookieWriter,
@@ -69,8 +73,8 @@ struct Named {
 type Made = Pin<Box<dyn Future<Output = Result<Arc<dyn Driver>, DriverError>> + Send>>;
 type Factory = Box<dyn Fn() -> Made + Send + Sync>;
 
-/// Names of drivers that this crate has or is to have, and the feature they come with.
-const KNOWN: [&str; 6] = ["file", "memory", "sqlite", "postgres", "mysql", "redis"];
+/// The drivers of this crate; each comes with the feature of its name.
+const OWN: [&str; 2] = ["file", "memory"];
 
 impl SessionManager {
     /// The sessions that `config` describes.
@@ -81,13 +85,13 @@ impl SessionManager {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let settings = config.settings()?;
         let cookie = settings.check()?;
-        let manager = Self {
+        let manager = Self(Arc::new(Inner {
             config,
             settings,
             cookie,
             clock: Arc::new(SystemClock),
             drivers: Mutex::default(),
-        };
+        }));
         manager.register_own();
         Ok(manager)
     }
@@ -101,18 +105,25 @@ impl SessionManager {
         Self::new(Config::from_env()?)
     }
 
-    /// The clock by which sessions expire; the system's unless said otherwise. Drivers that are registered have their own.
+    /// The clock by which sessions expire; the system's unless said otherwise. Drivers that are registered have their own, and clones made
+    /// before keep theirs.
     #[must_use]
-    pub fn with_clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
-        self.register_own();
-        self
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        let manager = Self(Arc::new(Inner {
+            config: self.0.config.clone(),
+            settings: self.0.settings.clone(),
+            cookie: self.0.cookie.clone(),
+            clock: Arc::new(clock),
+            drivers: Mutex::new(self.drivers().clone()),
+        }));
+        manager.register_own();
+        manager
     }
 
     fn register_own(&self) {
         #[cfg(feature = "file")]
         {
-            let (files, clock) = (self.config.files.clone(), self.clock.clone());
+            let (files, clock) = (self.0.config.files.clone(), self.0.clock.clone());
             self.extend("file", move || {
                 let clock = clock.clone();
                 let driver = crate::FileDriver::new(files.clone()).with_clock(move || clock.now());
@@ -121,7 +132,7 @@ impl SessionManager {
         }
         #[cfg(feature = "memory")]
         {
-            let clock = self.clock.clone();
+            let clock = self.0.clock.clone();
             self.extend("memory", move || {
                 let clock = clock.clone();
                 let driver = crate::MemoryDriver::new().with_clock(move || clock.now());
@@ -159,7 +170,7 @@ impl SessionManager {
     }
 
     async fn store(&self, name: Option<&str>) -> Result<Arc<Store>, ConfigError> {
-        let name = name.unwrap_or(&self.config.driver);
+        let name = name.unwrap_or(&self.0.config.driver);
         let named = self.drivers().get(name).cloned();
         let named = named.ok_or_else(|| self.unknown(name))?;
         let made = named.store.get_or_try_init(async || {
@@ -174,7 +185,7 @@ impl SessionManager {
 
     fn unknown(&self, name: &str) -> ConfigError {
         let registered: Vec<_> = self.drivers().keys().map(|name| format!("`{name}`")).collect();
-        let hint = match KNOWN.contains(&name) {
+        let hint = match OWN.contains(&name) {
             true => {
                 format!("enable the feature `{name}` of session-schema, or register it with `SessionManager::extend`")
             }
@@ -187,7 +198,7 @@ impl SessionManager {
     }
 
     fn drivers(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Named>>> {
-        self.drivers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.drivers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A session by hand: [start](Session::start) it, use it, [save](Session::save) it. It is the stored session `id`, if there is one; an id that is
@@ -208,13 +219,13 @@ impl SessionManager {
     fn backend(&self, store: Arc<Store>) -> Backend {
         let settings = Settings {
             gc_interval: None,
-            ..self.settings.clone()
+            ..self.0.settings.clone()
         };
         Backend {
             store,
             settings,
-            clock: self.clock.clone(),
-            cookie: self.cookie.clone(),
+            clock: self.0.clock.clone(),
+            cookie: self.0.cookie.clone(),
         }
     }
 
@@ -226,10 +237,10 @@ impl SessionManager {
     /// As [`driver`](SessionManager::driver).
     pub async fn layer(&self) -> Result<SessionLayer, ConfigError> {
         let store = self.store(None).await?;
-        if let Some(interval) = self.settings.gc_interval {
+        if let Some(interval) = self.0.settings.gc_interval {
             store.sweep_every(interval);
         }
-        Ok(SessionLayer::over(store, self.settings.clone(), self.clock.clone()))
+        Ok(SessionLayer::over(store, self.0.settings.clone(), self.0.clock.clone()))
     }
 
     /// Removes the expired sessions of the configured driver, and says how many there were.
@@ -250,7 +261,7 @@ impl SessionManager {
     pub async fn sessions_of(&self, owner: &str) -> Result<Vec<StoredSession>> {
         let store = self.opened().await?;
         let found = owners(&store)?.sessions_of(owner).await?;
-        let now = self.clock.now();
+        let now = self.0.clock.now();
         let live = found.into_iter().filter(|(_, record)| !record.is_expired(now));
         Ok(live.map(|(key, record)| StoredSession { key, record }).collect())
     }
@@ -295,7 +306,7 @@ fn owners(store: &Store) -> Result<&dyn OwnerIndex> {
 impl fmt::Debug for SessionManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionManager")
-            .field("config", &self.config)
+            .field("config", &self.0.config)
             .finish_non_exhaustive()
     }
 }

@@ -99,7 +99,7 @@ impl fmt::Debug for Record {
     }
 }
 
-/// What [`Record::with_owner`] takes: `&str`, `String` or `Arc<str>`, or an `Option` of one of them.
+/// What [`Record::with_owner`] takes: `&str`, `&String`, `String` or `Arc<str>`, or an `Option` of one of them.
 pub trait IntoOwner {
     /// The owner's name, if there is one.
     fn into_owner(self) -> Option<Arc<str>>;
@@ -121,6 +121,18 @@ macro_rules! into_owner {
 }
 
 into_owner!(&str, String, Arc<str>);
+
+impl IntoOwner for &String {
+    fn into_owner(self) -> Option<Arc<str>> {
+        self.as_str().into_owner()
+    }
+}
+
+impl IntoOwner for Option<&String> {
+    fn into_owner(self) -> Option<Arc<str>> {
+        self.map(String::as_str).into_owner()
+    }
+}
 
 /// Tells two states of one record apart. A driver counts, or hashes the content; nobody else draws conclusions from the number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use session_schema::testing::ManualClock;
 use session_schema::{
     Config, Driver, DriverError, ErrorKind, Expected, MemoryDriver, Record, Session, SessionManager, StoreKey, Written,
 };
@@ -55,6 +56,38 @@ async fn an_unknown_driver_is_an_error_that_names_what_is_known() {
         );
     }
     assert_eq!(manager.gc().await.unwrap_err().kind(), ErrorKind::Driver);
+}
+
+#[tokio::test]
+async fn a_driver_that_is_not_built_yet_is_not_said_to_be_a_feature() {
+    let manager = SessionManager::new(config("redis")).unwrap();
+    let text = manager
+        .driver(None)
+        .await
+        .err()
+        .expect("there is no such driver")
+        .to_string();
+    assert!(
+        text.contains("`SessionManager::extend`") && !text.contains("feature"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn clones_of_a_manager_share_their_drivers() {
+    let manager = SessionManager::new(config("mine")).unwrap();
+    let clone = manager.clone();
+    manager.extend("mine", async || Ok(MemoryDriver::new()));
+    let (one, other) = (manager.driver(None).await.unwrap(), clone.driver(None).await.unwrap());
+    assert!(Arc::ptr_eq(&one, &other));
+}
+
+#[tokio::test]
+async fn a_clock_keeps_the_drivers_that_were_registered_before() {
+    let manager = SessionManager::new(config("mine")).unwrap();
+    manager.extend("mine", async || Ok(MemoryDriver::new()));
+    let manager = manager.with_clock(ManualClock::new());
+    assert!(manager.driver(None).await.is_ok());
 }
 
 #[tokio::test]

@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 /// | field | takes |
 /// |---|---|
 /// | `V` | `V`, `&V` |
-/// | `Option<V>` | also `V` |
+/// | `Option<V>` | also `V`, `&V` |
 /// | `String` | also `&str` |
-/// | `Option<String>` | also `&str`, `&String`, `Option<&str>` |
+/// | `Option<String>` | also `&str`, `Option<&str>` |
 ///
 /// `None` alone fits both `Option<String>` and `Option<&str>`; for a field of text say which, `None::<String>`, or forget the key.
 #[diagnostic::on_unimplemented(
@@ -43,6 +43,12 @@ impl<V> StoreAs<Option<V>> for V {
     }
 }
 
+impl<V: Clone> StoreAs<Option<V>> for &V {
+    fn store_as<R>(self, store: impl FnOnce(&Option<V>) -> R) -> R {
+        store(&Some(self.clone()))
+    }
+}
+
 impl StoreAs<String> for &str {
     fn store_as<R>(self, store: impl FnOnce(&String) -> R) -> R {
         store(&self.to_owned())
@@ -52,12 +58,6 @@ impl StoreAs<String> for &str {
 impl StoreAs<Option<String>> for &str {
     fn store_as<R>(self, store: impl FnOnce(&Option<String>) -> R) -> R {
         store(&Some(self.to_owned()))
-    }
-}
-
-impl StoreAs<Option<String>> for &String {
-    fn store_as<R>(self, store: impl FnOnce(&Option<String>) -> R) -> R {
-        store(&Some(self.clone()))
     }
 }
 

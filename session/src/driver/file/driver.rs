@@ -166,10 +166,10 @@ impl Driver for FileDriver {
         let removed = self.walk("collect expired sessions", Files::collect).await?;
         if let Some((error, failures)) = removed.failed {
             let error = FileError::new("remove an expired file", &self.files.root, &error);
-            let error: &(dyn std::error::Error + 'static) = &error;
             tracing::warn!(
+                target: "session_schema",
+                err = &error as &dyn std::error::Error,
                 failures,
-                error,
                 "expired session files could not be removed; the others were"
             );
         }

@@ -17,5 +17,3 @@ pub fn test(session: &TypedSession<Shop>) -> session_schema::Result<Vec<String>>
     session.push(CART, "a book")?;
     session.get(CART)
 }
-
-fn main() {}

@@ -9,7 +9,7 @@ mod facade {
 }
 
 mod inner {
-    use crate::facade;
+    use super::facade;
 
     #[derive(super::SessionSchema)]
     #[session(crate = "facade::sessions")]
@@ -24,5 +24,3 @@ pub const NOTICE: Key<inner::Shop, Option<String>, Flash> = inner::Shop::NOTICE;
 pub fn test(session: &TypedSession<inner::Shop>) -> session_schema::Result<Option<String>> {
     session.get_notice()
 }
-
-fn main() {}

@@ -31,5 +31,3 @@ pub fn test(session: &TypedSession<Shop>) -> session_schema::Result<u32> {
     let _: Key<Shop, String, Flash> = Shop::NOTICE;
     session.get_page_size()
 }
-
-fn main() {}

@@ -26,5 +26,3 @@ pub fn test(session: &TypedSession<Shop>) -> session_schema::Result<Option<Strin
     session.pull(Shop::WARNINGS)?;
     session.get_notice()
 }
-
-fn main() {}

@@ -19,5 +19,3 @@ pub const NOTICE: Key<Shop, Option<String>, Flash> = Shop::NOTICE;
 pub fn test(session: &TypedSession<Shop>) -> session_schema::Result<u32> {
     session.get_page_size()
 }
-
-fn main() {}

@@ -17,5 +17,3 @@ pub fn test(session: &TypedSession<Shop>) -> session_schema::Result<()> {
     session.put_cart(vec![])?;
     Ok(())
 }
-
-fn main() {}

@@ -17,5 +17,3 @@ pub fn test(session: &TypedSession<Shop>) -> session_schema::Result<Key<Shop, Op
     session.put_user_id(UserId(1))?;
     Ok(Shop::USER_ID)
 }
-
-fn main() {}

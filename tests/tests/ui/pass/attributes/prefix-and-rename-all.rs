@@ -24,5 +24,3 @@ pub const KEYS: (Key<Shop, u32>, Key<Shop, u32, Flash>, Key<Shop, u8>) =
 pub fn test(session: &TypedSession<Shop>) -> session_schema::Result<u8> {
     session.get__hidden()
 }
-
-fn main() {}

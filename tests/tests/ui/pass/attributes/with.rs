@@ -9,7 +9,7 @@ pub struct Foreign(u8);
 
 mod foreign {
     pub mod as_number {
-        use crate::Foreign;
+        use super::super::Foreign;
         use serde::{Deserialize, Deserializer, Serializer};
 
         pub fn serialize<S: Serializer>(value: &Foreign, serializer: S) -> Result<S::Ok, S::Error> {
@@ -26,7 +26,7 @@ mod foreign {
 pub struct Shop {
     #[session(with = "foreign::as_number", default = Foreign(1))]
     pub data: Foreign,
-    #[session(flash, with = "crate::foreign::as_number", default = Foreign(2))]
+    #[session(flash, with = "crate::pass::attributes::with::foreign::as_number", default = Foreign(2))]
     pub flash: Foreign,
 }
 
@@ -37,5 +37,3 @@ pub fn test(session: &TypedSession<Shop>) -> session_schema::Result<Foreign> {
     session.update(Shop::DATA, |data| data.0 += 1)?;
     session.get_data()
 }
-
-fn main() {}

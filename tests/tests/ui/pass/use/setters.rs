@@ -26,6 +26,8 @@ pub fn test(session: &TypedSession<Shop>, item: NotClone) -> Result<i64> {
     session.put_user_id(Some(42))?;
     session.put_user_id(None)?;
     session.put_user_id(&None)?;
+    session.put_user_id(&42)?;
+    session.put_nickname(None::<&str>)?;
     session.put_name("Ann")?;
     session.put_name(&String::new())?;
     session.put_name(format!("{}", 1))?;
@@ -80,5 +82,3 @@ pub fn over_any<S: SessionSchema, V: 'static>(session: &TypedSession<S>, key: Ke
     session.session().has(key.name());
     Ok(value)
 }
-
-fn main() {}

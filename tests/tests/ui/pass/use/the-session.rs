@@ -52,5 +52,3 @@ pub async fn test(session: TypedSession<Names>) -> Result<u8> {
     session.get_größe()?;
     Ok(sum + session.get(Names::TYPE)?)
 }
-
-fn main() {}
