@@ -239,16 +239,14 @@ async fn a_process_that_dies_frees_it_after_ten_seconds_and_not_before() {
             .enable_time()
             .build()
             .unwrap();
-        let holder = runtime.block_on(async {
+        runtime.block_on(async {
             let browser = dying.app().browser();
             browser.set_id(&id);
-            // The handle of the task that holds the session outlives its runtime, and the lease with it.
-            (holding(&browser, Arc::new(Notify::new())).await,)
+            drop(holding(&browser, Arc::new(Notify::new())).await);
         });
         runtime.shutdown_background();
-        holder.0
     });
-    drop(dead.join().unwrap());
+    dead.join().unwrap();
     site.clock.advance(Duration::from_millis(9_999));
     assert_eq!(charge_within(&site, &browser, Duration::ZERO).await, StatusCode::LOCKED);
     site.clock.advance(Duration::from_millis(1));

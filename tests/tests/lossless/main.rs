@@ -1,6 +1,12 @@
-//! Concurrent requests lose nothing.
+//! Concurrent requests lose nothing, and nothing that was ended comes back.
 //!
-//! * [`histories`]: generated histories of concurrent requests, in controlled interleavings, against a model of the rules.
+//! * [`histories`]: generated histories of concurrent requests, in controlled interleavings, against a model of the rules: [`script`] draws
+//!   them, [`stage`] decides whose turn it is, [`driver`] is where it can be decided, [`play`] asks the library, and [`rules`] and [`model`]
+//!   know what it has to say.
+//! * [`contention`]: many writers of one session on several threads, and over a store that is far away.
+//! * [`processes`]: the same from two processes.
+//! * [`exclusive`]: handlers that run one at a time.
+//! * [`streams`]: tasks that outlive their response.
 
 mod contention;
 mod driver;
@@ -8,6 +14,7 @@ mod exclusive;
 mod histories;
 mod model;
 mod play;
+mod processes;
 mod rules;
 mod script;
 mod stage;
