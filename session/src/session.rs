@@ -567,7 +567,8 @@ impl Session {
             Some(stored) => {
                 let now = backend.clock.now();
                 let newest = backend.newest(stored, now).await?;
-                self.lock().state().rebase(newest)?;
+                // Whoever planted the old id would read along with who signed in.
+                self.lock().state().rebase(newest.filter(|newest| !newest.joined))?;
             }
         }
         let mut slot = self.lock();
