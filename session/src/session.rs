@@ -567,8 +567,7 @@ impl Session {
             Some(stored) => {
                 let now = backend.clock.now();
                 let newest = backend.newest(stored, now).await?;
-                // Whoever planted the old id would read along with who signed in.
-                self.lock().state().rebase(newest.filter(|newest| !newest.joined))?;
+                self.lock().state().rebase(newest)?;
             }
         }
         let mut slot = self.lock();

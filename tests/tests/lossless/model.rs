@@ -518,10 +518,10 @@ impl Model {
         let now = reloaded.asked_at.unwrap_or(self.now);
         let found = reloaded.found.take().filter(|found| found.state == State::Live);
         let joined = joined || found.as_ref().is_some_and(|found| found.slot != before);
-        match (result, found.filter(|_| !joined)) {
+        match (result, found) {
             (Ok(()), Some(found)) => self.go_on(request, joined, found),
             (Ok(()), None) => {
-                let gone = joined || self.may_be_gone(before, now);
+                let gone = self.may_be_gone(before, now);
                 self.check(gone, || "a live session read as gone".into());
                 self.lose(request);
             }
