@@ -39,7 +39,8 @@ pub(crate) struct Stored {
 
 /// What the ids of a request lead to.
 pub(crate) enum Found {
-    Session(Stored),
+    /// As it was at that moment.
+    Session(Stored, SystemTime),
     /// Only to a session that goes by another id meanwhile.
     Moved,
     Nothing,
@@ -68,14 +69,16 @@ impl Backend {
         }
     }
 
-    /// The first of the ids that leads to a live session.
-    pub(crate) async fn find(&self, ids: impl Iterator<Item = SessionId>, now: SystemTime) -> Result<Found> {
+    /// The first of the ids that leads to a live session. They are asked for one by one, so that nothing but their number is
+    /// kept while the store is asked.
+    pub(crate) async fn find(&self, nth_id: impl Fn(usize) -> Option<SessionId>) -> Result<Found> {
         let mut found = Found::Nothing;
-        for (at, id) in ids.take(CANDIDATES).enumerate() {
+        for at in 0..CANDIDATES {
+            let Some(id) = nth_id(at) else { break };
             if at == 0 {
                 self.open().await?;
             }
-            let key = self.key_of(&id);
+            let (key, now) = (self.key_of(&id), self.clock.now());
             match self.limited().read(&key).await? {
                 None => {
                     tracing::debug!(target: "session_schema", "the session id of the request is not known, or expired")
@@ -83,12 +86,13 @@ impl Backend {
                 Some(record) => match self.judge(&record, now) {
                     Verdict::Live => {
                         let joined = false;
-                        return Ok(Found::Session(Stored {
+                        let stored = Stored {
                             id,
                             key,
                             record,
                             joined,
-                        }));
+                        };
+                        return Ok(Found::Session(stored, now));
                     }
                     Verdict::Moved => found = Found::Moved,
                     Verdict::Dead => {}

@@ -210,6 +210,9 @@ impl Changes {
 
     /// Puts the changes back in front of those that were made while a save of them failed.
     pub(crate) fn put_back(&mut self, mut earlier: Self) {
+        for later in &self.list {
+            earlier.make_room_for(later);
+        }
         earlier.list.append(&mut self.list);
         earlier.quiet |= self.quiet;
         *self = earlier;
@@ -223,16 +226,28 @@ impl Changes {
         });
         change.apply(draft)?;
         self.quiet |= change.key().is_some_and(|key| !draft.is_edited(key));
-        if let Change::Flush(_) | Change::RemoveAll = change {
-            self.list.retain(|earlier| earlier.key().is_none());
+        if again || change.key().is_none() {
+            self.make_room_for(&change);
         }
-        match change.key().filter(|_| again).cloned() {
-            Some(key) if change.is_absolute() => self.drop_superfluous(&key),
-            Some(key) if self.merge_into_last(&change, &key, draft) => return Ok(()),
-            _ => {}
+        if let Some(key) = change.key().filter(|_| again)
+            && self.merge_into_last(&change, key, draft)
+        {
+            return Ok(());
         }
         self.list.push(change);
         Ok(())
+    }
+
+    /// Drops the changes that `later` makes superfluous.
+    fn make_room_for(&mut self, later: &Change) {
+        match later {
+            Change::Flush(_) | Change::RemoveAll => self.list.retain(|earlier| earlier.key().is_none()),
+            later => {
+                if let Some(key) = later.key().filter(|_| later.is_absolute()) {
+                    self.drop_superfluous(key);
+                }
+            }
+        }
     }
 
     /// Drops the changes of a key that is about to be said anew.

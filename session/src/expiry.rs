@@ -35,18 +35,21 @@ pub(crate) fn from_millis(text: &str) -> Option<SystemTime> {
 impl Settings {
     /// When a session that is used now expires.
     pub(crate) fn expiry(&self, draft: &Draft, now: SystemTime) -> SystemTime {
-        let idle = after(now, own_lifetime(draft.get(key::LIFETIME)).unwrap_or(self.lifetime));
-        match self.deadline(draft.get(key::CREATED)) {
-            Some(deadline) => idle.min(deadline),
-            None => idle,
-        }
+        let idle = own_lifetime(draft.get(key::LIFETIME)).unwrap_or(self.lifetime);
+        self.expiry_after(idle, draft, now)
+    }
+
+    fn expiry_after(&self, idle: Duration, draft: &Draft, now: SystemTime) -> SystemTime {
+        let (idle, absolute) = (after(now, idle), self.absolute_lifetime);
+        let deadline = absolute.and_then(|_| self.deadline(draft.get(key::CREATED)));
+        deadline.map_or(idle, |deadline| idle.min(deadline))
     }
 
     /// The expiry to write, if it is worth moving from where it is. What the session's own lifetime makes of it always is.
     pub(crate) fn moved_expiry(&self, record: &Record, draft: &Draft, now: SystemTime) -> Option<SystemTime> {
         let own = draft.get(key::LIFETIME);
         let lifetime = own_lifetime(own).unwrap_or(self.lifetime);
-        let (old, new) = (record.expires_at(), self.expiry(draft, now));
+        let (old, new) = (record.expires_at(), self.expiry_after(lifetime, draft, now));
         let moved = new
             .duration_since(old)
             .or_else(|_| old.duration_since(new))

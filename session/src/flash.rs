@@ -37,6 +37,9 @@ pub(crate) type Lists = [(&'static str, Option<String>); 4];
 
 impl Flash {
     pub(crate) fn read(payload: &Payload) -> Self {
+        if !payload.has_bookkeeping() {
+            return Self::default();
+        }
         let old = names(payload, key::FLASH_OLD);
         let new = names(payload, key::FLASH_NEW);
         let unread = stamps(payload, key::FLASH_UNREAD);

@@ -1,5 +1,6 @@
 //! The id a visitor's cookie holds, and what the store sees of it.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
@@ -10,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, ErrorKind, Result};
 
 const ID_LEN: usize = 40;
+const RANDOM_LEN: usize = ID_LEN / 4 * 3;
 const KEY_MAX: usize = 64;
 
 /// The secret in a visitor's cookie: 30 bytes from the operating system's random generator, written as 40 characters
@@ -26,8 +28,7 @@ impl SessionId {
     ///
     /// [`ErrorKind::Driver`] when the operating system gives no random bytes. There is no weaker substitute.
     pub(crate) fn generate() -> Result<Self> {
-        let mut random = [0; ID_LEN / 4 * 3];
-        getrandom::fill(&mut random).map_err(|error| {
+        let random = Reserve::take().map_err(|error| {
             Error::new(ErrorKind::Driver, "the operating system's random generator failed").with_source(error)
         })?;
         let mut id = [0; ID_LEN];
@@ -38,7 +39,9 @@ impl SessionId {
     /// The id in `bytes`, or `None` when they are not 40 characters of base64url.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let id: [u8; ID_LEN] = bytes.try_into().ok()?;
-        id.iter().all(|&byte| is_base64url(byte)).then_some(Self(id))
+        // Without a way out at the first wrong character the compiler looks at sixteen at once.
+        let well_formed = id.iter().fold(true, |so_far, &byte| so_far & is_base64url(byte));
+        well_formed.then_some(Self(id))
     }
 
     /// The 40 characters. They are a secret: do not log them.
@@ -65,6 +68,36 @@ impl AsRef<str> for SessionId {
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionId(..)")
+    }
+}
+
+/// Random bytes of the operating system, fetched for sixteen ids at once: the system call costs more than the rest of a new session. They
+/// are wiped as they are used. A process that is forked uses them once more, so the two may make the same id: a store
+/// takes it from one of them only, and the other makes another.
+struct Reserve {
+    bytes: [[u8; RANDOM_LEN]; 16],
+    left: usize,
+}
+
+thread_local! {
+    static RESERVE: RefCell<Reserve> = const {
+        RefCell::new(Reserve {
+            bytes: [[0; RANDOM_LEN]; 16],
+            left: 0,
+        })
+    };
+}
+
+impl Reserve {
+    fn take() -> Result<[u8; RANDOM_LEN], getrandom::Error> {
+        RESERVE.with_borrow_mut(|reserve| {
+            if reserve.left == 0 {
+                getrandom::fill(reserve.bytes.as_flattened_mut())?;
+                reserve.left = reserve.bytes.len();
+            }
+            reserve.left -= 1;
+            Ok(std::mem::take(&mut reserve.bytes[reserve.left]))
+        })
     }
 }
 
@@ -193,6 +226,24 @@ mod tests {
         assert_ne!(one, two);
         assert_eq!(one.as_str().len(), 40);
         assert_eq!(one.as_str().parse(), Ok(one));
+    }
+
+    #[test]
+    fn ids_of_many_threads_and_many_fetches_of_random_bytes_all_differ() {
+        let threads: Vec<_> = (0..4)
+            .map(|_| std::thread::spawn(|| (0..100).map(|_| SessionId::generate().unwrap()).collect::<Vec<_>>()))
+            .collect();
+        let ids: std::collections::HashSet<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(ids.len(), 400);
+    }
+
+    #[test]
+    fn random_bytes_are_wiped_when_they_are_used() {
+        let used = Reserve::take().unwrap();
+        RESERVE.with_borrow(|reserve| {
+            let (unused, wiped) = reserve.bytes.split_at(reserve.left);
+            assert!(!unused.contains(&used) && wiped.iter().all(|bytes| *bytes == [0; RANDOM_LEN]));
+        });
     }
 
     #[test]

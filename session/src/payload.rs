@@ -48,9 +48,9 @@ pub(crate) fn is_reserved(key: &str) -> bool {
 /// Values nested deeper than this cannot be read back by `serde_json`.
 pub(crate) const MAX_DEPTH: usize = 127;
 
-/// A stored JSON object; cheap to clone.
+/// A stored JSON object; cheap to clone. The empty one takes no memory, and no counter that all sessions would share.
 #[derive(Clone)]
-pub(crate) struct Payload(Arc<Shared>);
+pub(crate) struct Payload(Option<Arc<Shared>>);
 
 struct Shared {
     text: Vec<u8>,
@@ -101,20 +101,19 @@ pub(crate) struct Corrupt;
 
 impl Payload {
     pub(crate) fn new(text: Vec<u8>) -> Self {
-        Self(Arc::new(Shared {
+        Self(Some(Arc::new(Shared {
             text,
             index: OnceLock::new(),
-        }))
+        })))
     }
 
     /// The object without entries.
     pub(crate) fn empty() -> Self {
-        static EMPTY: OnceLock<Payload> = OnceLock::new();
-        EMPTY.get_or_init(|| Payload::new(b"{}".to_vec())).clone()
+        Self(None)
     }
 
     pub(crate) fn text(&self) -> &[u8] {
-        &self.0.text
+        self.0.as_ref().map_or(b"{}", |shared| &shared.text)
     }
 
     /// Reads the index, once; says whether the payload can be read.
@@ -123,16 +122,23 @@ impl Payload {
     }
 
     fn index(&self) -> Option<&Index> {
-        self.0.index.get_or_init(|| Index::read(&self.0.text)).as_ref()
+        static EMPTY: Index = Index {
+            entries: Vec::new(),
+            reserved: (0, 0),
+        };
+        match &self.0 {
+            Some(shared) => shared.index.get_or_init(|| Index::read(&shared.text)).as_ref(),
+            None => Some(&EMPTY),
+        }
     }
 
     fn slice(&self, (start, end): (u32, u32)) -> &str {
         // Offsets come from reading this very text as JSON, which is UTF-8, so both checks hold.
-        str::from_utf8(&self.0.text[start as usize..end as usize]).unwrap_or_default()
+        str::from_utf8(&self.text()[start as usize..end as usize]).unwrap_or_default()
     }
 
     fn key<'a>(&'a self, entry: &'a Entry) -> &'a str {
-        str::from_utf8(entry.key(&self.0.text)).unwrap_or_default()
+        str::from_utf8(entry.key(self.text())).unwrap_or_default()
     }
 
     /// The JSON text of a value. A payload that cannot be read has none.
@@ -145,6 +151,11 @@ impl Payload {
         self.entry(key).map(|entry| Text::Part(self.clone(), entry.value))
     }
 
+    /// Whether there are entries whose keys belong to the library. Most sessions have none.
+    pub(crate) fn has_bookkeeping(&self) -> bool {
+        self.index().is_some_and(|index| index.reserved.1 > 0)
+    }
+
     /// Bookkeeping is looked for among its like, which costs next to nothing where there is none.
     fn entry(&self, key: &str) -> Option<&Entry> {
         let index = self.index()?;
@@ -153,7 +164,7 @@ impl Payload {
             true => &index.entries[first..first + count],
             false => &index.entries,
         };
-        let at = entries.binary_search_by(|entry| entry.key(&self.0.text).cmp(key.as_bytes()));
+        let at = entries.binary_search_by(|entry| entry.key(self.text()).cmp(key.as_bytes()));
         at.ok().map(|at| &entries[at])
     }
 
@@ -173,13 +184,13 @@ impl Payload {
             .iter()
             .map(|(key, value)| length(key) + value.as_ref().map_or(0, length) + 6)
             .sum();
-        let mut writer = Writer::new(self.0.text.len() + grown, old.len() + edits.len());
+        let mut writer = Writer::new(self.text().len() + grown, old.len() + edits.len());
         let mut edits = edits
             .iter()
             .map(|(key, value)| (key.as_ref(), value.as_ref().map(T::as_ref)))
             .peekable();
         for entry in old {
-            let key = entry.key(&self.0.text);
+            let key = entry.key(self.text());
             while let Some((new, value)) = edits.next_if(|(new, _)| new.as_bytes() < key) {
                 writer.entry(new, value);
             }
@@ -197,7 +208,7 @@ impl Payload {
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Payload({} bytes)", self.0.text.len())
+        write!(f, "Payload({} bytes)", self.text().len())
     }
 }
 
@@ -350,18 +361,18 @@ impl Writer {
             return self.entry(from.key(entry), Some(from.slice(entry.value)));
         };
         self.separate();
-        let reserved = from.0.text[start as usize..end as usize].first() == Some(&b'_');
+        let reserved = from.text()[start as usize..end as usize].first() == Some(&b'_');
         let shift = |place: u32, by: u32| place - (start - 1) + by;
         let (at, (value_start, value_end)) = (self.position(), entry.value);
         if value_start == end + 2 {
             // `"key":value` without spaces is copied in one piece.
             self.text
-                .extend_from_slice(&from.0.text[start as usize - 1..value_end as usize]);
+                .extend_from_slice(&from.text()[start as usize - 1..value_end as usize]);
             let key = KeyText::Plain(shift(start, at), shift(end, at));
             self.index(key, (shift(value_start, at), shift(value_end, at)), reserved);
         } else {
             self.text
-                .extend_from_slice(&from.0.text[start as usize - 1..=end as usize]);
+                .extend_from_slice(&from.text()[start as usize - 1..=end as usize]);
             self.text.push(b':');
             let key = KeyText::Plain(shift(start, at), shift(end, at));
             self.value(key, from.slice(entry.value), reserved);
@@ -392,10 +403,10 @@ impl Writer {
         };
         // A text of 4 GiB or more has no index and reads as corrupt; the layer's limit is far below it.
         let index = u32::try_from(self.text.len()).ok().map(|_| index);
-        Payload(Arc::new(Shared {
+        Payload(Some(Arc::new(Shared {
             text: self.text,
             index: OnceLock::from(index),
-        }))
+        })))
     }
 }
 

@@ -72,6 +72,15 @@ enum Source {
     Given(Option<SessionId>),
 }
 
+impl Source {
+    fn nth_id(&self, at: usize, cookie: &str) -> Option<SessionId> {
+        match self {
+            Self::Headers(first, more) => cookie::candidates(first.iter().chain(more), cookie).nth(at),
+            Self::Given(id) => id.filter(|_| at == 0),
+        }
+    }
+}
+
 /// The state, made when it is first needed.
 #[derive(Default)]
 struct Slot {
@@ -487,8 +496,16 @@ impl Session {
         if self.is_started() {
             return Ok(());
         }
-        let _gate = self.0.io.lock().await;
+        let _gate = self.gate().await;
         self.load(speculative).await
+    }
+
+    /// Waits until nobody else of this request asks the store; hardly ever has to.
+    async fn gate(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        match self.0.io.try_lock() {
+            Ok(gate) => gate,
+            Err(_) => self.0.io.lock().await,
+        }
     }
 
     async fn load(&self, speculative: impl FnOnce() -> bool) -> Result<()> {
@@ -496,21 +513,15 @@ impl Session {
             return Ok(());
         }
         let backend = &*self.0.backend;
-        let (timer, now) = (Timer::start(), backend.clock.now());
-        let found = match &self.0.source {
-            Source::Headers(first, more) => {
-                let headers = first.iter().chain(more);
-                backend
-                    .find(cookie::candidates(headers, backend.cookie.name()), now)
-                    .await?
-            }
-            Source::Given(id) => backend.find(id.iter().copied(), now).await?,
-        };
+        let timer = Timer::start();
+        let found = backend
+            .find(|at| self.0.source.nth_id(at, backend.cookie.name()))
+            .await?;
         if let Some(elapsed) = timer.elapsed() {
-            let found = matches!(found, Found::Session(_));
+            let found = matches!(found, Found::Session(..));
             tracing::debug!(target: "session_schema", found, ?elapsed, "a session was loaded");
         }
-        self.lock().state().start(found, backend, now, speculative)
+        self.lock().state().start(found, backend, speculative)
     }
 
     /// Saves what has been changed. The layer does it when the handler has returned; a session built by hand is saved by this alone.
@@ -528,7 +539,7 @@ impl Session {
     }
 
     async fn save_now(&self) -> Result<()> {
-        let _gate = self.0.io.lock().await;
+        let _gate = self.gate().await;
         if !self.is_started() {
             // Boxed, because the future of every save would be as large as this one otherwise.
             Box::pin(self.load(|| false)).await?;
@@ -559,15 +570,17 @@ impl Session {
     ///
     /// As [`start`](Session::start).
     pub async fn reload(&self) -> Result<()> {
-        let _gate = self.0.io.lock().await;
+        let _gate = self.gate().await;
         let backend = &*self.0.backend;
-        let stored = self.read(|state| state.stored().cloned()).flatten();
+        let stored = self
+            .read(|state| state.stored().cloned().map(|stored| (stored, state.endings())))
+            .flatten();
         match stored {
             None => self.load(|| false).await?,
-            Some(stored) => {
+            Some((stored, endings)) => {
                 let now = backend.clock.now();
                 let newest = backend.newest(stored, now).await?;
-                self.lock().state().rebase(newest)?;
+                self.lock().state().rebase(newest, endings)?;
             }
         }
         let mut slot = self.lock();
@@ -580,15 +593,21 @@ impl Session {
     /// Waits until no other request uses the session exclusively, and loads it anew then.
     pub(crate) async fn lock_out_others(&self) -> Result<()> {
         self.start().await?;
-        let Some(key) = self.read(|state| state.stored().map(|stored| stored.key)).flatten() else {
-            return Ok(());
-        };
         if self.lock().lease.is_some() {
             return Ok(());
         }
-        let lease = Lease::acquire(self.0.backend.clone(), &key).await?;
-        self.lock().lease = Some(lease);
-        self.reload().await
+        let mut held = None;
+        loop {
+            let place = self.read(|state| state.stored().map(|stored| stored.key)).flatten();
+            let Some(key) = place.filter(|place| held != Some(*place)) else {
+                return Ok(());
+            };
+            let lease = Lease::acquire(self.0.backend.clone(), &key).await?;
+            self.lock().lease = Some(lease);
+            held = Some(key);
+            // While it waited another may have given the session a new id. Whoever comes with that one asks for it in the new place.
+            self.reload().await?;
+        }
     }
 
     /// Puts the session on a request, for extractors and [`Session::of`] to find.
@@ -663,7 +682,7 @@ impl Session {
 impl Session {
     pub(crate) fn begin(&self, found: Found) -> Result<()> {
         let backend = &*self.0.backend;
-        self.lock().state().start(found, backend, backend.clock.now(), || false)
+        self.lock().state().start(found, backend, || false)
     }
 
     /// The session of the next request of the same visitor.

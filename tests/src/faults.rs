@@ -1,5 +1,5 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use session_schema::{Driver, DriverError, Expected, OwnerIndex, Record, StoreKey, Written};
@@ -181,10 +181,11 @@ impl Faults {
 }
 
 impl Held {
-    /// Waits until a call has been stopped.
+    /// Waits until a call has been stopped. Where none is made the test fails, after a while, instead of waiting for ever.
     pub async fn reached(&mut self) {
         let reached = self.reached.take().expect("`reached` is awaited once");
-        reached.await.expect("the driver is in use");
+        let in_time = tokio::time::timeout(Duration::from_secs(20), reached).await;
+        in_time.expect("such a call is made").expect("the driver is in use");
     }
 
     /// Lets the call go on.

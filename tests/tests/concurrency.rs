@@ -332,6 +332,22 @@ async fn changes_made_while_a_save_runs_are_saved_by_the_next(site: Site) {
     );
 }
 
+#[test]
+fn handles_and_futures_go_between_threads() {
+    // CONC-17
+    fn is_send<T: Send>(value: T) -> T {
+        value
+    }
+    fn is_send_and_sync<T: Send + Sync + 'static>() {}
+    is_send_and_sync::<Session>();
+    is_send_and_sync::<session_schema::SessionLayer>();
+    is_send_and_sync::<session_schema::SessionManager>();
+    is_send_and_sync::<session_schema::Error>();
+    let site = Site::over(session_tests::Backing::Memory);
+    let session = site.manager().build_session(site.driver.clone(), None);
+    drop((is_send(session.start()), is_send(session.save())));
+}
+
 on_every_driver! {
     every_increment_push_update_and_put_of_64_requests_at_once_counts,
     of_two_puts_of_one_key_the_last_saved_counts_and_other_keys_stay,

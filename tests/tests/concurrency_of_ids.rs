@@ -131,6 +131,7 @@ async fn the_mark_in_the_place_of_an_old_id_holds_no_id_and_is_nobodys_session(s
 async fn of_two_regenerations_at_once_the_first_wins_and_the_other_joins_it(site: Site) {
     // ID-17
     let browser = signed_in(&site).await;
+    browser.visit(|session| session.token()).await.value();
     let slow = browser
         .begin(|session| (session.put("slow", 1).unwrap(), regenerate(session)).1)
         .await;

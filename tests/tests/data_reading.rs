@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use session_schema::{ErrorKind, Session};
+use session_schema::{ErrorKind, Session, SessionSchema, TypedSession};
 use session_tests::{Site, on_every_driver};
 
 /// A request stores `content`, and another one reads it.
@@ -43,7 +43,7 @@ async fn what_is_put_is_read_in_the_same_request_and_in_later_ones(site: Site) {
 }
 
 async fn null_exists_but_the_session_does_not_have_it(site: Site) {
-    // DATA-03
+    // DATA-03, DATA-08
     let asked = |session: Session| {
         ["null", "value", "absent"].map(|key| {
             let value = session.get::<Value>(key).unwrap();
@@ -264,6 +264,35 @@ async fn reading_before_the_session_is_loaded_finds_nothing(site: Site) {
     assert_eq!((session.get::<u8>("a").unwrap(), session.is_started()), (Some(1), true));
 }
 
+async fn a_typed_key_and_its_name_are_the_same_place(site: Site) {
+    // DATA-31
+    #[derive(SessionSchema)]
+    struct Shop {
+        cart: Vec<String>,
+        views: u64,
+        #[session(flash)]
+        notice: Option<String>,
+    }
+    let both_ways = |session: Session| {
+        let typed = TypedSession::<Shop>::from(session.clone());
+        typed.put_cart(vec!["a".to_owned()]).unwrap();
+        session.push("cart", "b").unwrap();
+        session.put("views", 2).unwrap();
+        typed.increment(Shop::VIEWS, 1).unwrap();
+        typed.flash_notice("typed").unwrap();
+        assert_eq!(typed.get_cart().unwrap(), ["a", "b"]);
+        assert_eq!(typed.pull(Shop::VIEWS).unwrap(), 3);
+        assert!(session.missing("views") && !typed.has(Shop::VIEWS) && session.has("notice"));
+    };
+    let browser = site.app().browser();
+    browser.visit(both_ways).await.value();
+    let payload = site.payload(&browser.id()).await;
+    assert_eq!(
+        (&payload["cart"], &payload["_flash.old"]),
+        (&json!(["a", "b"]), &json!(["notice"]))
+    );
+}
+
 on_every_driver! {
     what_is_put_is_read_in_the_same_request_and_in_later_ones,
     null_exists_but_the_session_does_not_have_it,
@@ -280,4 +309,5 @@ on_every_driver! {
     a_type_error_names_the_key_and_the_type_and_not_the_value,
     a_struct_is_read_back_though_its_fields_have_changed_places,
     reading_before_the_session_is_loaded_finds_nothing,
+    a_typed_key_and_its_name_are_the_same_place,
 }

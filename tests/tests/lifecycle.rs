@@ -6,8 +6,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use session_schema::{ErrorKind, Session};
-use session_tests::{App, Browser, Counts, Log, Site, on_every_driver};
-use tower::Layer;
+use session_tests::{Browser, Counts, Log, Site, on_every_driver};
 use tracing::Level;
 
 async fn signed_in(site: &Site) -> Browser {
@@ -253,31 +252,6 @@ async fn a_handler_that_panics_saves_nothing(site: Site) {
     assert_eq!(user(&browser).await, Some(7));
 }
 
-async fn a_service_that_fails_saves_nothing(site: Site) {
-    // LIFE-32
-    let browser = signed_in(&site).await;
-    let service = tower::service_fn(|request: Request| async move {
-        let session = Session::of(&request).unwrap();
-        session.start().await.unwrap();
-        session.put("user", 8).unwrap();
-        Err::<axum::response::Response, _>("a failure that belongs to the test")
-    });
-    let request = Request::builder()
-        .header("cookie", format!("session={}", browser.id()))
-        .body(Body::empty())
-        .unwrap();
-    let failed = tower::ServiceExt::oneshot(site.layer().layer(service), request).await;
-    assert!(failed.is_err());
-    assert_eq!(
-        site.calls.take(),
-        Counts {
-            open: 1,
-            ..Counts::ONE_READ
-        }
-    );
-    assert_eq!(user(&browser).await, Some(7));
-}
-
 async fn a_change_after_the_response_is_an_error_that_is_logged(site: Site) {
     // LIFE-33, D40, OBS-07
     let log = Log::capture();
@@ -327,68 +301,6 @@ async fn an_early_save_is_durable_at_once_and_later_changes_are_saved_too(site: 
     );
 }
 
-async fn two_layers_on_one_request_share_one_session(site: Site) {
-    // ID-33, D28
-    let (outer, inner) = (site.layer(), site.layer());
-    let app = App::around("session", |router| router.layer(inner).layer(outer));
-    let log = Log::capture();
-    let browser = app.browser();
-    for _ in 0..2 {
-        let visit = browser.visit(|session| session.increment("n", 1).unwrap()).await;
-        assert!(visit.cookies().len() <= 1);
-    }
-    assert_eq!(site.payload(&browser.id()).await["n"], 2);
-    assert!(
-        log.at(Level::WARN)
-            .iter()
-            .filter(|entry| entry.message.contains("`SessionLayer`s"))
-            .count()
-            <= 1
-    );
-}
-
-async fn a_session_can_be_made_by_hand_and_put_on_a_request(site: Site) {
-    // DATA-42, LIFE-41
-    let session = site.manager().build_session(site.driver.clone(), None);
-    session.put("seeded", 1).unwrap();
-    let mut request = page();
-    session.attach(&mut request);
-    let app = site.app();
-    let visit = app.send(request, async |request: Request| {
-        let (mut parts, _) = request.into_parts();
-        let session = Session::from_request_parts(&mut parts, &()).await.unwrap();
-        session.increment("seeded", 1).unwrap();
-        "ok".into_response()
-    });
-    visit.await.value();
-    assert_eq!(session.get::<u8>("seeded").unwrap(), Some(2));
-    session.save().await.unwrap();
-    assert_eq!(site.payload(session.id().as_str()).await["seeded"], 2);
-}
-
-async fn what_an_outer_middleware_changes_is_merged_with_what_is_loaded(site: Site) {
-    // LIFE-41
-    let layer = site.layer();
-    let count = async |request: Request, next: axum::middleware::Next| {
-        Session::of(&request).unwrap().increment("requests", 1).unwrap();
-        next.run(request).await
-    };
-    let app = App::around("session", |router| {
-        router.layer(axum::middleware::from_fn(count)).layer(layer)
-    });
-    let browser = app.browser();
-    browser.visit(|session| session.put("user", 7).unwrap()).await.value();
-    browser
-        .send(page(), async |_| "never asks".into_response())
-        .await
-        .value();
-    let seen = browser
-        .visit(|session| session.get::<u8>("requests").unwrap())
-        .await
-        .value();
-    assert_eq!((seen, user(&browser).await), (Some(3), Some(7)));
-}
-
 on_every_driver! {
     a_request_that_does_not_touch_its_session_leaves_nothing,
     reading_a_new_session_leaves_nothing,
@@ -404,10 +316,6 @@ on_every_driver! {
     a_session_is_new_in_the_request_that_begins_it,
     what_is_done_takes_effect_whatever_the_response_says,
     a_handler_that_panics_saves_nothing,
-    a_service_that_fails_saves_nothing,
     a_change_after_the_response_is_an_error_that_is_logged,
     an_early_save_is_durable_at_once_and_later_changes_are_saved_too,
-    two_layers_on_one_request_share_one_session,
-    a_session_can_be_made_by_hand_and_put_on_a_request,
-    what_an_outer_middleware_changes_is_merged_with_what_is_loaded,
 }

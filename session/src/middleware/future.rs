@@ -86,10 +86,7 @@ fn finish<B: Default>(mut response: Response<B>, session: &Session, committed: C
     }
     let cookie = match committed.cookie {
         CookieChange::Keep => None,
-        CookieChange::Set(id, until) => {
-            let until = until.map(|until| (backend.clock.now(), until));
-            Some(backend.cookie.set(&id, until))
-        }
+        CookieChange::Set(id, until) => Some(backend.cookie.set(&id, until)),
         CookieChange::Remove => Some(backend.cookie.remove()),
     };
     let headers = response.headers_mut();

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 use session_schema::{ErrorKind, Expected, Record, SessionId, StoreKey, Written};
 
-use crate::rules::{Change, Content, Key, Message, Token, apply_all};
+use crate::rules::{Change, Content, Key, Message, Stored, Token, apply_all, apply_each};
 
 /// How long a session lives without use.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(7200);
@@ -24,9 +24,11 @@ pub(crate) struct Slot {
     content: Content,
     record: Record,
     expires_at: SystemTime,
+    /// The request that wrote there first.
+    maker: usize,
     touched: bool,
-    /// The request that had it for a new id, and took it back.
-    given_up: Option<usize>,
+    /// Its maker had it for a new id, and took it back.
+    given_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,6 +77,12 @@ pub(crate) struct Request {
     pending: Vec<Change>,
     passing: Vec<(Key, Message)>,
     renewed: bool,
+    renewals: u32,
+    endings: u32,
+    endings_at_reload: u32,
+    phase: Phase,
+    /// Some change was dropped because it does not fit.
+    has_misfit: bool,
     ended: Option<usize>,
     has_ended: bool,
     touch: bool,
@@ -91,6 +99,17 @@ pub(crate) struct Request {
     overruled: bool,
     /// A call failed, so that it may have left a record half done.
     orphan_is_excused: bool,
+}
+
+/// How far a request is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Phase {
+    #[default]
+    Open,
+    /// The handler has returned; a task that it left behind may change nothing.
+    Closed,
+    /// That task has read the session anew, and goes on with it.
+    Detached,
 }
 
 /// What was in a slot when it was read.
@@ -116,7 +135,13 @@ enum Kind {
 #[derive(Debug)]
 struct Save {
     kind: Kind,
-    planned: usize,
+    /// What is saved; what is changed from now on is not.
+    changes: Vec<Change>,
+    /// What the request knew of its session, how often it had ended one and how often given one a new id.
+    origin: Origin,
+    endings: u32,
+    renewals: u32,
+    phase: Phase,
     now: SystemTime,
     ended: Option<usize>,
     /// What took effect, and whether the request has been told.
@@ -360,7 +385,7 @@ impl Model {
     fn token_is(&mut self, token: &Token, text: &str, request: usize) {
         let wanted = match token {
             Token::Is(wanted) => wanted.clone(),
-            Token::Rotated(number) => match self.rotated.get(number) {
+            Token::New(number) => match self.rotated.get(number) {
                 Some(wanted) => wanted.clone(),
                 None => {
                     let new = self.seen.get(text).is_none_or(|by| *by == request);
@@ -384,6 +409,12 @@ impl Model {
 
     fn origin(&self, request: usize) -> Origin {
         self.requests[request].origin.unwrap_or(Origin::Unloaded)
+    }
+
+    /// What the request knew of its session when it began to save it.
+    fn saving_from(&self, request: usize) -> Origin {
+        let save = self.requests[request].save.as_ref();
+        save.map_or_else(|| self.origin(request), |save| save.origin)
     }
 
     fn is_joined(&self, request: usize) -> bool {
@@ -419,14 +450,16 @@ impl Model {
     /// Makes changes in the request's own eyes; says whether they fit.
     pub(crate) fn make(&mut self, request: usize, changes: Vec<Change>) -> bool {
         let request = &mut self.requests[request];
-        match apply_all(&changes, &request.view, false) {
-            Ok(view) => {
-                request.view = view;
-                request.pending.extend(changes);
-                true
-            }
-            Err(_) => false,
+        let to = Stored {
+            joined: false,
+            has_token: request.base.token.is_some(),
+        };
+        let applied = apply_each(&changes, &request.view, to);
+        if !applied.has_misfit {
+            request.view = applied.content;
+            request.pending.extend(changes);
         }
+        !applied.has_misfit
     }
 
     /// The value under a key, as the request sees it.
@@ -459,8 +492,10 @@ impl Model {
         }
         let joined = self.is_joined(request);
         let asked = &self.requests[request];
-        let renews = |change: &Change| matches!(change, Change::Flush | Change::NewToken(_));
-        let first = !joined && asked.base.token.is_none() && !asked.pending.iter().any(renews);
+        let renews = |change: &Change| matches!(change, Change::Flush(_) | Change::NewToken(_));
+        let saving = asked.save.as_ref().filter(|save| save.endings == asked.endings);
+        let unsaved = &asked.pending[saving.map_or(0, |save| save.changes.len())..];
+        let first = !joined && asked.base.token.is_none() && !unsaved.iter().any(renews);
         let of_given_up = first && !asked.renewed;
         if first {
             // Two requests that ask for the first token at the same time get the same.
@@ -488,9 +523,11 @@ impl Model {
             return;
         }
         let number = self.number();
-        if let Origin::Stored { .. } = self.origin(request) {
-            self.requests[request].renewed = true;
-        }
+        let is_stored = matches!(self.origin(request), Origin::Stored { .. });
+        let renewing = &mut self.requests[request];
+        renewing.renewals += 1;
+        // One that is being stored at this moment has been told an id already.
+        renewing.renewed = is_stored || renewing.save.as_ref().is_some_and(|save| save.kind == Kind::Create);
         self.make(request, vec![Change::Rotate(number)]);
     }
 
@@ -498,6 +535,7 @@ impl Model {
         let origin = self.origin(request);
         let ending = &mut self.requests[request];
         ending.forget_everything();
+        ending.endings += 1;
         if let Origin::Stored { slot, .. } = origin {
             (ending.ended, ending.has_ended, ending.cookie) = (Some(slot), true, CookieIs::Removed);
             ending.origin = Some(Origin::Fresh);
@@ -508,9 +546,16 @@ impl Model {
         let now = self.now;
         let request = &mut self.requests[request];
         (request.asked_at, request.found, request.fault) = (Some(now), None, false);
+        request.endings_at_reload = request.endings;
     }
 
     pub(crate) fn end_reload(&mut self, request: usize, result: Result<(), ErrorKind>) {
+        if result.is_ok() && self.requests[request].phase == Phase::Closed {
+            self.requests[request].phase = Phase::Detached;
+        }
+        if self.requests[request].endings != self.requests[request].endings_at_reload {
+            return; // The request has ended its session meanwhile, and that stands.
+        }
         let Origin::Stored { slot: before, joined } = self.origin(request) else {
             return self.check(result.is_ok(), || "what is not stored was read anew".into());
         };
@@ -519,7 +564,11 @@ impl Model {
         let found = reloaded.found.take().filter(|found| found.state == State::Live);
         let joined = joined || found.as_ref().is_some_and(|found| found.slot != before);
         match (result, found) {
-            (Ok(()), Some(found)) => self.go_on(request, joined, found),
+            (Ok(()), Some(found)) => {
+                let fit = apply_all(&self.requests[request].pending, &found.content, joined).is_ok();
+                self.check(fit, || "a reload took over changes that do not fit".into());
+                self.go_on(request, joined, found);
+            }
             (Ok(()), None) => {
                 let gone = self.may_be_gone(before, now);
                 self.check(gone, || "a live session read as gone".into());
@@ -539,14 +588,17 @@ impl Model {
 
     /// The request goes on from what is stored; what it has not saved yet is applied to it.
     fn go_on(&mut self, request: usize, joined: bool, found: Found) {
-        let view = apply_all(&self.requests[request].pending, &found.content, joined);
-        self.check(view.is_ok(), || "changes that do not fit were taken over".into());
         let going = &mut self.requests[request];
+        // What was changed while a save ran, and does not fit what it has stored, is an error of that save.
+        let has_token = found.content.token.is_some();
+        let to = Stored { joined, has_token };
+        let applied = apply_each(&going.pending, &found.content, to);
+        going.has_misfit |= applied.has_misfit;
+        (going.pending, going.view) = (applied.kept, applied.content);
         going.origin = Some(Origin::Stored {
             slot: found.slot,
             joined,
         });
-        going.view = view.unwrap_or_default();
         (going.base, going.base_expiry) = (found.content, Some(found.expires_at));
         if joined {
             going.renewed = false;
@@ -622,7 +674,15 @@ impl Model {
         saving.found = None;
         saving.save = Some(Save {
             kind,
-            planned: saving.pending.len(),
+            // Changes that come to nothing are done; what a session without a record has been told waits for something to store.
+            changes: match kind {
+                Kind::Nothing if saving.origin == Some(Origin::Fresh) => Vec::new(),
+                _ => saving.pending.clone(),
+            },
+            origin: saving.origin.unwrap_or(Origin::Unloaded),
+            endings: saving.endings,
+            renewals: saving.renewals,
+            phase: saving.phase,
             now,
             ended: saving.ended,
             effect: None,
@@ -646,16 +706,33 @@ impl Model {
         if let Err(kind) = result {
             let justified = match kind {
                 ErrorKind::Unavailable => save.fault,
+                // Stored it is, but what was changed meanwhile does not fit what was stored.
+                ErrorKind::WrongType if save.effect.is_some() && save.told => {
+                    self.conclude(request, &save);
+                    std::mem::take(&mut self.requests[request].has_misfit)
+                }
                 ErrorKind::WrongType => save.may_misfit,
+                // A task that goes on after the response cannot tell the browser a new id.
+                ErrorKind::Committed => {
+                    self.check_ended(request, &save);
+                    self.requests[request].ended = None;
+                    save.phase == Phase::Detached && matches!(save.kind, Kind::Create | Kind::Renew)
+                }
                 _ => false,
             };
+            let failed = &mut self.requests[request];
+            failed.renewed &= failed.origin != Some(Origin::Fresh);
             self.counts.misfits += u64::from(kind == ErrorKind::WrongType);
             return self.check(justified, || format!("a save failed without a reason: {kind:?}"));
         }
         self.check(!save.fault, || "a failure of the store was hidden".into());
         self.check_ended(request, &save);
-        self.requests[request].ended = None;
+        if save.ended.is_some() {
+            self.requests[request].ended = None;
+        }
         self.conclude(request, &save);
+        let misfit = std::mem::take(&mut self.requests[request].has_misfit);
+        self.check(!misfit, || "changes that do not fit were dropped without a word".into());
     }
 
     /// What was ended has to be dead now.
@@ -669,17 +746,15 @@ impl Model {
 
     fn conclude(&mut self, request: usize, save: &Save) {
         let effect = save.effect.clone().filter(|_| save.told);
+        if self.requests[request].endings != save.endings {
+            return self.conclude_ended(request, effect);
+        }
         match (save.kind, effect) {
-            // Changes that come to nothing are done; what a session without a record has been told waits for something to store.
-            (Kind::Nothing, None) => {
-                if let Origin::Stored { .. } = self.origin(request) {
-                    self.requests[request].pending.clear();
-                }
-            }
+            (Kind::Nothing, None) => drop(self.requests[request].pending.drain(..save.changes.len())),
             (Kind::Drop, None) => {
                 self.counts.dropped += 1;
                 let saved = &mut self.requests[request];
-                saved.pending.clear();
+                saved.pending.drain(..save.changes.len());
                 saved.view = Content::default();
             }
             (Kind::Touch, effect) => self.conclude_touch(request, save, effect),
@@ -689,19 +764,31 @@ impl Model {
         }
     }
 
+    /// The request ended its session while it was saved: what has been stored is to end, too.
+    fn conclude_ended(&mut self, request: usize, effect: Option<Effect>) {
+        if let Some(effect) = effect {
+            let ending = &mut self.requests[request];
+            (ending.ended, ending.has_ended, ending.cookie) = (Some(effect.found.slot), true, CookieIs::Removed);
+        }
+    }
+
     fn must_be_gone(&mut self, request: usize, save: &Save) {
         let Origin::Stored { slot, .. } = self.origin(request) else {
             return self.violate("a session that is not stored was saved as if it were");
         };
-        // A save that takes longer than the session is to live may find it expired under the new id already.
-        let mut given_up = self.slots.iter().filter(|slot| slot.given_up == Some(request));
-        let too_late = given_up.any(|slot| self.now >= slot.expires_at);
-        let gone = self.may_be_gone(slot, save.now) || too_late;
-        let gone = gone || self.requests[request].overruled;
+        let gone = self.may_be_lost(request, slot, save);
         self.check(gone, || {
             format!("{:?} of r{request} was lost, though the session lives", save.kind)
         });
         self.lose(request);
+    }
+
+    /// Whether what a save was to store may come to nothing.
+    fn may_be_lost(&self, request: usize, slot: usize, save: &Save) -> bool {
+        // A save that takes longer than the session is to live may find it expired under the new id already.
+        let mut given_up = self.slots.iter().filter(|slot| slot.given_up && slot.maker == request);
+        let too_late = given_up.any(|slot| self.now >= slot.expires_at);
+        self.may_be_gone(slot, save.now) || too_late || self.requests[request].overruled
     }
 
     /// The request learns what it has written.
@@ -714,12 +801,13 @@ impl Model {
         let moved = before.is_some_and(|before| before != found.slot) && effect.what != What::Renewed;
         let joined = was_joined || moved;
         let saved = &mut self.requests[request];
-        saved.pending.drain(..save.planned);
+        saved.pending.drain(..save.changes.len());
         let told = effect.what != What::Renewed && before.is_some() && saved.base_expiry == Some(found.expires_at);
         if !told && !joined {
             saved.cookie = CookieIs::Set(found.slot);
         }
-        (saved.renewed, saved.touch) = (false, false);
+        saved.renewed &= saved.renewals != save.renewals;
+        saved.touch = false;
         self.counts.joined += u64::from(moved);
         self.counts.lost_regenerations += u64::from(moved && save.kind == Kind::Renew);
         self.go_on(request, joined, found);
@@ -740,7 +828,7 @@ impl Model {
             }
             (Some(_), Some(found)) => {
                 (self.requests[request].touch, self.counts.joined) = (false, self.counts.joined + 1);
-                self.requests[request].pending.drain(..save.planned);
+                self.requests[request].pending.drain(..save.changes.len());
                 self.go_on(request, true, found);
             }
             _ => self.must_be_gone(request, save),
@@ -761,6 +849,20 @@ impl Model {
         self.slots[slot].key
     }
 
+    /// The handler has returned.
+    pub(crate) fn close(&mut self, request: usize) {
+        self.requests[request].phase = Phase::Closed;
+    }
+
+    /// Whether a task that the handler left behind may change nothing.
+    pub(crate) fn is_closed(&self, request: usize) -> bool {
+        self.requests[request].phase == Phase::Closed
+    }
+
+    pub(crate) fn is_detached(&self, request: usize) -> bool {
+        self.requests[request].phase == Phase::Detached
+    }
+
     /// From now on only a save that has begun goes on.
     pub(crate) fn hang_up(&mut self, request: usize) {
         self.note(|| format!("r{request} hangs up"));
@@ -773,7 +875,7 @@ impl Model {
         let faults = self.requests.iter().any(|request| request.orphan_is_excused);
         for slot in 0..self.slots.len() {
             let touched = &self.slots[slot];
-            if !touched.touched || touched.state != State::Live || faults {
+            if !touched.touched || !self.is_live(slot) || faults {
                 continue;
             }
             let (expires_at, lifetime) = (touched.expires_at, Self::lifetime_of(&touched.content));
@@ -796,8 +898,8 @@ impl Model {
                 continue;
             }
             self.check_ended(request, &save);
-            let alive = match self.origin(request) {
-                Origin::Stored { slot, .. } => !self.may_be_gone(slot, save.now),
+            let alive = match save.origin {
+                Origin::Stored { slot, .. } => !self.may_be_lost(request, slot, &save),
                 _ => true,
             };
             let has_to = matches!(save.kind, Kind::Create | Kind::Replace | Kind::Renew) && alive;
@@ -836,9 +938,11 @@ impl Request {
             let value = view.values[key].clone();
             self.shown.entry(key).or_insert(value);
         }
-        let age = Change::Age(passing);
-        age.apply(view, false).expect("ageing fits everything");
-        self.pending.push(age);
+        for (key, _) in &passing {
+            view.values.remove(key);
+            view.flash.remove(key);
+        }
+        self.pending.push(Change::Age(passing));
         true
     }
 }
@@ -861,16 +965,16 @@ impl Model {
         let Some(slot) = slot.filter(|slot| self.slots[*slot].state == State::Live) else {
             return;
         };
-        let own = match self.origin(request) {
-            Origin::Stored { slot, .. } => slot,
-            _ => slot,
+        let (own, joined) = match self.saving_from(request) {
+            Origin::Stored { slot, joined } => (slot, joined),
+            _ => (slot, false),
         };
-        let joined = self.is_joined(request) || own != slot;
+        let joined = joined || own != slot;
         let content = &self.slots[slot].content;
         let seeing = &mut self.requests[request];
         if let Some(save) = &mut seeing.save {
             let writes = matches!(save.kind, Kind::Replace | Kind::Renew);
-            save.may_misfit |= writes && apply_all(&seeing.pending[..save.planned], content, joined).is_err();
+            save.may_misfit |= writes && apply_all(&save.changes, content, joined).is_err();
         }
     }
 
@@ -954,22 +1058,20 @@ impl Model {
                 }
             }
             Written::Done(_) => match (slot, expected) {
-                (None, Expected::Absent) => self.created(request, key, record),
+                (None, Expected::Absent) => {
+                    let slot = self.make_slot(request, key, record);
+                    self.created(request, slot, record);
+                }
                 (Some(slot), Expected::Version(_)) => {
                     self.check_present(Some(slot), true);
                     self.replaced(request, slot, record);
-                }
-                (Some(slot), Expected::Absent) if self.slots[slot].given_up == Some(request) => {
-                    // A second try, after a failure, to give the session the id that nobody has been told.
-                    self.slots[slot].state = State::Unborn(request);
-                    (self.slots[slot].record, self.slots[slot].expires_at) = (record.clone(), record.expires_at());
                 }
                 (slot, expected) => self.violate(format!("s{slot:?} was written as {expected:?}")),
             },
         }
     }
 
-    fn created(&mut self, request: usize, key: &StoreKey, record: &Record) {
+    fn make_slot(&mut self, request: usize, key: &StoreKey, record: &Record) -> usize {
         let slot = self.slots.len();
         self.by_key.insert(*key, slot);
         self.slots.push(Slot {
@@ -978,15 +1080,25 @@ impl Model {
             content: Content::default(),
             record: record.clone(),
             expires_at: record.expires_at(),
+            maker: request,
             touched: false,
-            given_up: None,
+            given_up: false,
         });
+        slot
+    }
+
+    fn created(&mut self, request: usize, slot: usize, record: &Record) {
         self.counts.writes += 1;
         match self.requests[request].save.as_ref().map(|save| save.kind) {
-            Some(Kind::Renew) => self.slots[slot].state = State::Unborn(request),
+            Some(Kind::Renew) => {
+                let slot = &mut self.slots[slot];
+                slot.state = State::Unborn(request);
+                (slot.record, slot.expires_at) = (record.clone(), record.expires_at());
+            }
             Some(Kind::Create) => {
                 self.slots[slot].state = State::Live;
                 if let Some(content) = self.changed(request, &Content::default(), false) {
+                    self.check(!content.is_empty(), || "a session was stored that holds nothing".into());
                     self.store(request, slot, content, record, None);
                 }
             }
@@ -997,8 +1109,8 @@ impl Model {
     /// What the changes that are being saved make of a content.
     fn changed(&mut self, request: usize, content: &Content, joined: bool) -> Option<Content> {
         let writing = &self.requests[request];
-        let planned = writing.save.as_ref().map_or(0, |save| save.planned);
-        let changed = apply_all(&writing.pending[..planned], content, joined);
+        let changes = writing.save.as_ref().map_or(&[][..], |save| &save.changes);
+        let changed = apply_all(changes, content, joined);
         self.check(changed.is_ok(), || "changes were stored that do not fit".into());
         changed.ok()
     }
@@ -1051,7 +1163,7 @@ impl Model {
                 (self.slots[slot].record, self.slots[slot].expires_at) = (record.clone(), record.expires_at());
             }
             State::Live => {
-                let Origin::Stored { slot: own, joined } = self.origin(request) else {
+                let Origin::Stored { slot: own, joined } = self.saving_from(request) else {
                     return self.violate(format!("r{request} wrote into a session that it has not loaded"));
                 };
                 let reached = own == slot || self.leads_to(own, slot, now);
@@ -1089,7 +1201,7 @@ impl Model {
             return;
         };
         let (kind, now) = (save.kind, save.now);
-        let own = self.origin(request) == (Origin::Stored { slot, joined: false });
+        let own = self.saving_from(request) == (Origin::Stored { slot, joined: false });
         self.check(kind == Kind::Renew && own, || {
             format!("r{request} gave an id to a session that another has given one already")
         });
@@ -1138,7 +1250,10 @@ impl Model {
             return;
         }
         self.check_present(slot, present);
-        let Some(slot) = slot.filter(|_| present) else { return };
+        let Some(slot) = slot.filter(|_| present) else {
+            self.requests[request].found = None;
+            return;
+        };
         self.counts.touched += 1;
         let touches = self.requests[request]
             .save
@@ -1172,7 +1287,7 @@ impl Model {
         let Some(slot) = slot else { return };
         match self.slots[slot].state {
             State::Unborn(by) if by == request => {
-                (self.slots[slot].state, self.slots[slot].given_up) = (State::Dead, Some(request));
+                (self.slots[slot].state, self.slots[slot].given_up) = (State::Dead, true);
             }
             State::Dead => {}
             // An expired mark, or session.

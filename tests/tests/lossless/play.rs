@@ -1,13 +1,14 @@
 //! Plays a request: through the real library, and beside it through the model. Whatever the library says is compared at once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::{Request, Response};
 use serde_json::{Map, Value};
 use session_schema::{Config, Driver, ErrorKind, Session, SessionId, SessionLayer, SessionManager, StoreKey};
+use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinHandle;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -25,6 +26,7 @@ impl Script {
             cookie: Cookie::Current,
             by: By::Layer,
             ops: Vec::new(),
+            task: Vec::new(),
             end: End::Status(200),
         }
     }
@@ -36,6 +38,8 @@ pub(crate) fn spawn(world: &Arc<World>, script: Script) -> (usize, JoinHandle<()
     let player = Player {
         world: world.clone(),
         request,
+        saving: Arc::default(),
+        closing: Arc::default(),
     };
     (request, tokio::spawn(player.play(script)))
 }
@@ -48,6 +52,10 @@ struct Broken;
 struct Player {
     world: Arc<World>,
     request: usize,
+    /// Held by whoever saves or reloads, so that the model knows what is saved.
+    saving: Arc<tokio::sync::Mutex<()>>,
+    /// Held from when the handler returns until the response is there.
+    closing: Arc<Mutex<Option<OwnedMutexGuard<()>>>>,
 }
 
 impl Player {
@@ -111,6 +119,7 @@ impl Player {
             *response.status_mut() = http::StatusCode::IM_A_TEAPOT;
             return Ok(response);
         }
+        self.leave_task(&session, &script);
         for op in &script.ops {
             self.call(&session, op).await;
         }
@@ -118,6 +127,9 @@ impl Player {
         match script.end {
             End::Broken => Err(Broken),
             End::Status(status) => {
+                let saved = self.saving.clone().lock_owned().await;
+                *self.closing() = Some(saved);
+                self.world.model().close(self.request);
                 self.world.model().begin_save(self.request);
                 let mut response = Response::new(String::new());
                 *response.status_mut() = http::StatusCode::from_u16(status).expect("scripts have real statuses");
@@ -126,8 +138,33 @@ impl Player {
         }
     }
 
-    /// Compares a response with what it has to say.
+    fn closing(&self) -> MutexGuard<'_, Option<OwnedMutexGuard<()>>> {
+        self.closing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A task that uses the session beside its handler, and after it.
+    fn leave_task(&self, session: &Session, script: &Script) {
+        if script.task.is_empty() {
+            return;
+        }
+        let (player, session, ops) = (self.clone(), session.clone(), script.task.clone());
+        let task = tokio::spawn(async move {
+            player.world.stage.gate(player.request, false).await;
+            for op in &ops {
+                player.call(&session, op).await;
+            }
+        });
+        self.world.left(self.request, task);
+    }
+
     fn answered(&self, response: Response<String>, browser: usize, end: End) {
+        let saved = self.closing().take();
+        self.compare_response(response, browser, end);
+        drop(saved);
+    }
+
+    /// Compares a response with what it has to say.
+    fn compare_response(&self, response: Response<String>, browser: usize, end: End) {
         let status = response.status().as_u16();
         let result = match (status, end) {
             (418, _) => Ok(()),
@@ -173,6 +210,7 @@ impl Player {
         if !self.start(&session).await {
             return;
         }
+        self.leave_task(&session, &script);
         for op in &script.ops {
             self.call(&session, op).await;
         }
@@ -225,11 +263,13 @@ impl Player {
         match op {
             Op::Pause => drop(self.world.stage.gate(self.request, false).await),
             Op::Save => {
+                let _saving = self.saving.lock().await;
                 self.world.model().begin_save(self.request);
                 let result = session.save().await;
                 self.world.model().end_save(self.request, kind_of(&result));
             }
             Op::Reload => {
+                let _saving = self.saving.lock().await;
                 self.world.model().begin_reload(self.request);
                 let result = session.reload().await;
                 self.world.model().end_reload(self.request, kind_of(&result));
@@ -241,6 +281,14 @@ impl Player {
     }
 
     fn change(&self, session: &Session, op: &Op) {
+        let refused = match op {
+            _ if self.world.model().is_closed(self.request) => !matches!(op, Op::Get(_)),
+            Op::Regenerate => self.world.model().is_detached(self.request),
+            _ => false,
+        };
+        if refused {
+            return self.refuse(session, op);
+        }
         let expected = self.expect(op);
         let result = match op.clone() {
             Op::Get(key) => self.got(session.get(key), key, expected.value),
@@ -261,11 +309,20 @@ impl Player {
                 self.got(result.map(|()| value), key, expected.value)
             }
             Op::Push(key, value) => session.push(key, value),
-            Op::Update(key, function @ Function::Count) => session.update(key, move |list: &mut Vec<i64>| {
-                let _: Function = function;
-                list.push(list.len() as i64);
-            }),
-            Op::Update(key, function) => session.update(key, move |number| function.number(number)),
+            Op::Update(key, Function::Count) => {
+                let runs = self.runs();
+                session.update(key, move |list: &mut Vec<i64>| {
+                    runs.again(list);
+                    list.push(list.len() as i64);
+                })
+            }
+            Op::Update(key, function) => {
+                let runs = self.runs();
+                session.update(key, move |number| {
+                    runs.again(number);
+                    function.number(number);
+                })
+            }
             Op::Flash(key, value) => session.flash(key, value),
             Op::Now(key, value) => session.now(key, value),
             Op::Keep(keys) => session.keep(keys),
@@ -304,6 +361,33 @@ impl Player {
         }
     }
 
+    fn runs<T>(&self) -> Runs<T> {
+        Runs {
+            player: self.clone(),
+            first: OnceLock::new(),
+        }
+    }
+
+    /// After the response a session takes no more changes.
+    fn refuse(&self, session: &Session, op: &Op) {
+        let result = match op.clone() {
+            Op::Token => return assert_eq!(session.token().len(), 40),
+            Op::Put(key, value) => session.put(key, value),
+            Op::Flush => session.flush(),
+            Op::Push(key, value) => session.push(key, value),
+            Op::Flash(key, value) => session.flash(key, value),
+            Op::Now(key, value) => session.now(key, value),
+            Op::Keep(keys) => session.keep(keys),
+            Op::SetOwner(owner) => session.set_owner(owner),
+            Op::Regenerate => session.regenerate(),
+            Op::Invalidate => session.invalidate(),
+            _ => session.forget(["a"]),
+        };
+        if result.map_err(|error| error.kind()) != Err(ErrorKind::Committed) {
+            self.violate(format!("{op:?} was taken after the response"));
+        }
+    }
+
     fn got(
         &self,
         found: session_schema::Result<Option<Value>>,
@@ -336,7 +420,8 @@ impl Player {
             Op::Forget(keys) => keys.iter().for_each(|key| model.forget(request, key)),
             Op::Flush => {
                 model.requests[request].shown.clear();
-                model.make(request, vec![Change::Flush]);
+                let number = model.number();
+                model.make(request, vec![Change::Flush(number)]);
             }
             Op::Replace(content) => {
                 model.requests[request].shown.clear();
@@ -384,6 +469,25 @@ impl Player {
             Op::Token | Op::RegenerateToken | Op::Save | Op::Reload | Op::Pause => {}
         }
         expect
+    }
+}
+
+/// Watches the runs of a function given to `update`.
+struct Runs<T> {
+    player: Player,
+    first: OnceLock<T>,
+}
+
+impl<T: Clone + Default + PartialEq> Runs<T> {
+    /// The function runs again only on another value. (Absent and null are different values, and look the same to it.)
+    fn again(&self, value: &T) {
+        if let Err(value) = self.first.set(value.clone())
+            && self.first.get() == Some(&value)
+            && value != T::default()
+        {
+            self.player
+                .violate("a function was called again on the value that it had been called on");
+        }
     }
 }
 

@@ -28,8 +28,8 @@ pub(crate) struct Content {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Token {
     Is(String),
-    /// What a regeneration made it, which nobody has seen yet.
-    Rotated(u32),
+    /// What a regeneration or a flush made it, which nobody has seen yet.
+    New(u32),
 }
 
 /// What `update` is called with.
@@ -98,7 +98,8 @@ pub(crate) enum Change {
     Keep(Key, Value, Message, Message),
     /// These messages have been seen.
     Age(Vec<(Key, Message)>),
-    Flush,
+    /// Removes everything; a token that was stored is replaced.
+    Flush(u32),
     /// Removes the application's keys: the first half of `replace`.
     Clear,
     /// The first token, and whether it follows from the id that the request came with.
@@ -117,14 +118,13 @@ impl Change {
         };
         match self {
             Self::Put(other, _) | Self::Forget(other) | Self::Flash(other, ..) => key == other,
-            Self::Flush | Self::Clear => true,
+            Self::Flush(_) | Self::Clear => true,
             _ => false,
         }
     }
 
-    /// Makes the change. `joined`: the session goes by a new id meanwhile, which another request gave it. Its token is the new
-    /// one then, and none that followed from the id that was given up.
-    pub(crate) fn apply(&self, content: &mut Content, joined: bool) -> Result<(), Misfit> {
+    /// Makes the change.
+    fn apply(&self, content: &mut Content, to: Stored) -> Result<(), Misfit> {
         match self {
             Self::Put(key, value) => content.put(key, value.clone()),
             Self::Forget(key) => content.forget(key),
@@ -168,24 +168,25 @@ impl Change {
                     }
                 }
             }
-            Self::Flush => {
+            Self::Flush(number) => {
                 let lifetime = content.lifetime;
                 *content = Content::default();
                 content.lifetime = lifetime;
+                content.token = to.has_token.then_some(Token::New(*number));
             }
             Self::Clear => {
                 content.values.clear();
                 content.flash.clear();
             }
             Self::FirstToken(token, of_given_up) => {
-                if content.token.is_none() && !(joined && *of_given_up) {
+                if content.token.is_none() && !(to.joined && *of_given_up) {
                     content.token = Some(Token::Is(token.clone()));
                 }
             }
             Self::NewToken(token) => content.token = Some(Token::Is(token.clone())),
             Self::Rotate(number) => {
-                if content.token.is_some() && !joined {
-                    content.token = Some(Token::Rotated(*number));
+                if content.token.is_some() && !to.joined {
+                    content.token = Some(Token::New(*number));
                 }
             }
             Self::Owner(owner) => content.owner = *owner,
@@ -195,16 +196,49 @@ impl Change {
     }
 }
 
-/// All of the changes, or none. What a later one makes superfluous cannot fail.
-pub(crate) fn apply_all(changes: &[Change], content: &Content, joined: bool) -> Result<Content, Misfit> {
-    let mut content = content.clone();
+/// What changes are applied to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    /// The session goes by a new id meanwhile, which another request gave it. Its token is the new one then, and none that
+    /// followed from the id that was given up.
+    pub(crate) joined: bool,
+    pub(crate) has_token: bool,
+}
+
+/// What changes make of a content, one after the other.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub(crate) content: Content,
+    /// The changes that fit.
+    pub(crate) kept: Vec<Change>,
+    /// Some did not, and no later one makes them superfluous.
+    pub(crate) has_misfit: bool,
+}
+
+/// All of the changes that fit.
+pub(crate) fn apply_each(changes: &[Change], content: &Content, to: Stored) -> Applied {
+    let mut applied = Applied {
+        content: content.clone(),
+        kept: Vec::new(),
+        has_misfit: false,
+    };
     for (at, change) in changes.iter().enumerate() {
-        let superfluous = || changes[at + 1..].iter().any(|later| later.replaces(change));
-        if change.apply(&mut content, joined).is_err() && !superfluous() {
-            return Err(Misfit);
+        match change.apply(&mut applied.content, to) {
+            Ok(()) => applied.kept.push(change.clone()),
+            Err(Misfit) => applied.has_misfit |= !changes[at + 1..].iter().any(|later| later.replaces(change)),
         }
     }
-    Ok(content)
+    applied
+}
+
+/// All of the changes to what is stored, or none. What a later one makes superfluous cannot fail.
+pub(crate) fn apply_all(changes: &[Change], content: &Content, joined: bool) -> Result<Content, Misfit> {
+    let has_token = content.token.is_some();
+    let applied = apply_each(changes, content, Stored { joined, has_token });
+    match applied.has_misfit {
+        true => Err(Misfit),
+        false => Ok(applied.content),
+    }
 }
 
 impl Content {

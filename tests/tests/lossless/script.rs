@@ -74,6 +74,8 @@ pub(crate) struct Script {
     pub(crate) cookie: Cookie,
     pub(crate) by: By,
     pub(crate) ops: Vec<Op>,
+    /// What a task does with a clone of the session meanwhile, and after the response.
+    pub(crate) task: Vec<Op>,
     pub(crate) end: End,
 }
 
@@ -120,6 +122,7 @@ impl History {
                 cookie: Cookie::None,
                 by: By::Layer,
                 ops: (0..rng.usize(1..5)).map(|_| draw.harmless(&mut rng)).collect(),
+                task: Vec::new(),
                 end: End::Status(200),
             })
             .collect();
@@ -153,6 +156,9 @@ impl History {
         for (at, script) in self.requests.iter().enumerate() {
             for op in 0..script.ops.len() {
                 less(&|history| drop(history.requests[at].ops.remove(op)));
+            }
+            for op in 0..script.task.len() {
+                less(&|history| drop(history.requests[at].task.remove(op)));
             }
         }
         for (at, script) in self.setup.iter().enumerate() {
@@ -222,6 +228,10 @@ impl Draw {
             cookie,
             by,
             ops: (0..rng.usize(0..6)).map(|_| self.op(rng)).collect(),
+            task: match rng.u32(0..8) {
+                0 => (0..rng.usize(1..7)).map(|_| self.op(rng)).collect(),
+                _ => Vec::new(),
+            },
             end: match rng.u32(0..12) {
                 0 => End::Broken,
                 1 => End::Status(404),

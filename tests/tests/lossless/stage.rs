@@ -99,7 +99,8 @@ pub(crate) async fn run(
         };
         let Some(next) = open else {
             idle += 1;
-            let finished = tasks.iter().all(|(_, task)| task.is_finished());
+            let left = world.tasks().iter().all(|(_, task)| task.is_finished());
+            let finished = left && tasks.iter().all(|(_, task)| task.is_finished());
             if finished && (!hung_up || idle > SLEEPERS) {
                 break;
             }
@@ -113,7 +114,10 @@ pub(crate) async fn run(
         if rng.u32(..1000) < chances.tick {
             world.advance(Duration::from_secs(if rng.bool() { 10 } else { 31 }));
         }
+        // Who has left a task behind is not dropped with it: that is another history.
+        let leaves_task = world.tasks().iter().any(|(request, _)| *request == next.request);
         if rng.u32(..1000) < chances.hang_up
+            && !leaves_task
             && let Some((_, task)) = tasks
                 .iter()
                 .find(|(request, task)| *request == next.request && !task.is_finished())
@@ -133,7 +137,8 @@ pub(crate) async fn run(
         // A request that has just been dropped does not want it any more.
         next.open.send(go).unwrap_or_default();
     }
-    for (request, task) in tasks {
+    let left = std::mem::take(&mut *world.tasks());
+    for (request, task) in tasks.into_iter().chain(left) {
         if let Err(error) = task.await
             && error.is_panic()
         {

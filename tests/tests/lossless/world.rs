@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
 use session_schema::{MemoryDriver, SessionId, StoreKey};
+use tokio::task::JoinHandle;
 
 use crate::model::Model;
 use crate::play;
@@ -18,6 +19,8 @@ pub(crate) struct World {
     clock: Arc<AtomicU64>,
     model: Mutex<Model>,
     browsers: Mutex<Vec<Browser>>,
+    /// What handlers have left behind.
+    left: Mutex<Vec<(usize, JoinHandle<()>)>>,
     /// Every id that anybody has ever heard of.
     ids: Mutex<Vec<SessionId>>,
 }
@@ -39,6 +42,7 @@ impl World {
             model: Mutex::new(Model::new(now())),
             clock,
             browsers: Mutex::new(vec![Browser::default(); browsers]),
+            left: Mutex::default(),
             ids: Mutex::default(),
         }
     }
@@ -77,6 +81,15 @@ impl World {
     pub(crate) fn receive(&self, browser: usize, cookie: Option<SessionId>) {
         self.browsers()[browser].current = cookie;
         cookie.into_iter().for_each(|id| self.heard_of(id));
+    }
+
+    /// A handler leaves a task behind.
+    pub(crate) fn left(&self, request: usize, task: JoinHandle<()>) {
+        self.tasks().push((request, task));
+    }
+
+    pub(crate) fn tasks(&self) -> MutexGuard<'_, Vec<(usize, JoinHandle<()>)>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn heard_of(&self, id: SessionId) {
