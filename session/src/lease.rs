@@ -4,12 +4,13 @@
 //! prolonged while its holder lives, so that a process that dies frees it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::backend::Backend;
 use crate::clock::after;

@@ -594,15 +594,21 @@ impl Session {
     #[cfg(feature = "axum")]
     pub(crate) async fn lock_out_others(&self) -> Result<()> {
         self.start().await?;
-        let Some(key) = self.read(|state| state.stored().map(|stored| stored.key)).flatten() else {
-            return Ok(());
-        };
         if self.lock().lease.is_some() {
             return Ok(());
         }
-        let lease = Lease::acquire(self.0.backend.clone(), &key).await?;
-        self.lock().lease = Some(lease);
-        self.reload().await
+        let mut held = None;
+        loop {
+            let place = self.read(|state| state.stored().map(|stored| stored.key)).flatten();
+            let Some(key) = place.filter(|place| held != Some(*place)) else {
+                return Ok(());
+            };
+            let lease = Lease::acquire(self.0.backend.clone(), &key).await?;
+            self.lock().lease = Some(lease);
+            held = Some(key);
+            // While it waited another may have given the session a new id. Whoever comes with that one asks for it in the new place.
+            self.reload().await?;
+        }
     }
 
     /// Puts the session on a request, for extractors and [`Session::of`] to find.

@@ -1,18 +1,25 @@
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Level, Metadata, Subscriber};
 
 /// Everything that is traced on this thread, at every level, while it lives.
 #[derive(Debug)]
 pub struct Log {
-    lines: Arc<Mutex<Vec<Entry>>>,
-    _guard: DefaultGuard,
+    lines: Lines,
+    before: Option<Lines>,
+}
+
+type Lines = Arc<Mutex<Vec<Entry>>>;
+
+thread_local! {
+    /// Who listens to this thread.
+    static LISTENING: RefCell<Option<Lines>> = const { RefCell::new(None) };
 }
 
 /// An event, or a span.
@@ -33,15 +40,15 @@ pub struct Entry {
 impl Log {
     /// Begins to listen.
     pub fn capture() -> Self {
-        let lines = Arc::<Mutex<Vec<Entry>>>::default();
-        let listener = Listener {
-            lines: lines.clone(),
-            spans: AtomicU64::new(0),
-        };
-        Self {
-            lines,
-            _guard: tracing::subscriber::set_default(listener),
-        }
+        // One subscriber for all threads and for good: where they come and go, `tracing` may hold an event for one that nobody
+        // listens to, which another thread has found so a moment before.
+        static SUBSCRIBED: Once = Once::new();
+        SUBSCRIBED.call_once(|| {
+            tracing::subscriber::set_global_default(Listener::default()).expect("no other subscriber is installed");
+        });
+        let lines = Lines::default();
+        let before = LISTENING.replace(Some(lines.clone()));
+        Self { lines, before }
     }
 
     /// What has been said so far.
@@ -70,13 +77,22 @@ impl Entry {
     }
 }
 
+impl Drop for Log {
+    fn drop(&mut self) {
+        LISTENING.set(self.before.take());
+    }
+}
+
+#[derive(Default)]
 struct Listener {
-    lines: Arc<Mutex<Vec<Entry>>>,
     spans: AtomicU64,
 }
 
 impl Listener {
     fn note(&self, metadata: &Metadata<'_>, is_span: bool, record: impl FnOnce(&mut Fields)) {
+        let Some(lines) = LISTENING.with_borrow(Option::clone) else {
+            return;
+        };
         let mut fields = Fields::default();
         record(&mut fields);
         let entry = Entry {
@@ -86,7 +102,7 @@ impl Listener {
             fields: fields.others,
             is_span,
         };
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        lines.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     }
 }
 

@@ -152,8 +152,8 @@ fn setters_take_values_references_what_an_option_holds_and_text() {
     session.put_user_id(Some(42)).unwrap();
     let by_reference = &Some(42);
     session.put_user_id(by_reference).unwrap();
-    let what_it_holds = &42;
-    session.put_user_id(what_it_holds).unwrap();
+    let by_reference = &42;
+    session.put_user_id(by_reference).unwrap();
     session.put_user_id(None).unwrap();
     let (cart, owned) = (vec![item("a")], String::from("Ann"));
     session.put_cart(&cart).unwrap();
@@ -335,6 +335,8 @@ fn the_owner_follows_its_field() {
     let owner = || session.session().owner();
     session.put_user_id(42).unwrap();
     assert_eq!(owner().as_deref(), Some("42"));
+    let by_reference = &42;
+    session.put_user_id(by_reference).unwrap();
     session.put_user_id(None).unwrap();
     assert_eq!(owner(), None);
     session.put_user_id(42).unwrap();

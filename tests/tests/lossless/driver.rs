@@ -1,4 +1,4 @@
-//! The memory driver with a gate before and after each call, and a report to the model in between.
+//! A driver with a gate before and after each call, and a report to the model in between.
 //!
 //! Every request has one of its own over the common store, as if each ran in another process.
 
@@ -17,6 +17,13 @@ pub(crate) struct Instrumented {
 }
 
 impl Instrumented {
+    fn index(&self) -> Result<&dyn OwnerIndex, DriverError> {
+        self.world
+            .store
+            .owners()
+            .ok_or_else(|| DriverError::backend("the driver keeps no index of owners"))
+    }
+
     /// A call fails before it takes effect, or after.
     async fn gate(&self) -> Result<(), DriverError> {
         match self.world.stage.gate(self.request, true).await {
@@ -77,12 +84,12 @@ impl Driver for Instrumented {
 #[async_trait]
 impl OwnerIndex for Instrumented {
     async fn sessions_of(&self, owner: &str) -> Result<Vec<(StoreKey, Record)>, DriverError> {
-        self.world.store.sessions_of(owner).await
+        self.index()?.sessions_of(owner).await
     }
 
     async fn destroy_sessions_of(&self, owner: &str, except: Option<&StoreKey>) -> Result<u64, DriverError> {
         self.gate().await?;
-        let count = self.world.store.destroy_sessions_of(owner, except).await?;
+        let count = self.index()?.destroy_sessions_of(owner, except).await?;
         self.world.model().ended_sessions_of(owner, count);
         self.gate().await?;
         Ok(count)

@@ -5,6 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use session_tests::Backing;
+
 use crate::model::Counts;
 use crate::script::History;
 use crate::stage::Depth;
@@ -39,12 +41,21 @@ fn setting(name: &str) -> Option<u64> {
 
 #[test]
 fn concurrent_requests_lose_nothing() {
+    run(Backing::Memory, 10_000);
+}
+
+#[test]
+fn concurrent_requests_lose_nothing_in_files() {
+    run(Backing::File, 200);
+}
+
+fn run(backing: Backing, usually: u64) {
     if let Some(seed) = setting("LOSSLESS_SEED") {
-        return fail_if_violated(seed, true);
+        return fail_if_violated(seed, backing, true);
     }
     let (start, count) = (
         setting("LOSSLESS_START").unwrap_or(0),
-        setting("LOSSLESS_HISTORIES").unwrap_or(20_000),
+        setting("LOSSLESS_HISTORIES").unwrap_or(usually),
     );
     let (begun, next) = (Instant::now(), AtomicU64::new(start));
     let total = Mutex::new(Total::default());
@@ -58,7 +69,7 @@ fn concurrent_requests_lose_nothing() {
                     if seed >= start + count || failed.lock().unwrap().is_some() {
                         break;
                     }
-                    let outcome = History::draw(seed).run(false);
+                    let outcome = History::draw(seed).run(backing, false);
                     if outcome.violation.is_some() {
                         failed.lock().unwrap().get_or_insert(seed);
                     }
@@ -74,13 +85,13 @@ fn concurrent_requests_lose_nothing() {
         }
     });
     if let Some(seed) = failed.into_inner().unwrap() {
-        fail_if_violated(seed, false);
+        fail_if_violated(seed, backing, false);
         panic!("the history of LOSSLESS_SEED={seed} failed once, and not again: the test is not deterministic");
     }
     let total = total.into_inner().unwrap();
     let seconds = begun.elapsed().as_secs_f64();
     println!(
-        "{count} histories in {seconds:.1} s, {:.0} a second; {total:#?}",
+        "{backing:?}: {count} histories in {seconds:.1} s, {:.0} a second; {total:#?}",
         count as f64 / seconds
     );
     let mut counts = total.counts;
@@ -93,16 +104,16 @@ fn concurrent_requests_lose_nothing() {
 }
 
 /// Runs one history, and if a rule is broken shows the smallest that breaks it.
-fn fail_if_violated(seed: u64, tell: bool) {
+fn fail_if_violated(seed: u64, backing: Backing, tell: bool) {
     let history = History::draw(seed);
-    let outcome = history.run(true);
+    let outcome = history.run(backing, true);
     let Some(violation) = outcome.violation else {
         if tell {
             println!("{history}\n{}", outcome.trace.join("\n"));
         }
         return;
     };
-    let (smaller, outcome) = shrink(history, outcome.trace, &violation);
+    let (smaller, outcome) = shrink(history, backing, outcome.trace, &violation);
     panic!(
         "LOSSLESS_SEED={seed}: {violation}\n\nthe smallest history found that breaks a rule:\n{smaller}\n\n{}\n",
         outcome.join("\n")
@@ -111,7 +122,7 @@ fn fail_if_violated(seed: u64, tell: bool) {
 
 /// Leaves out what can be left out. Another schedule may be needed then, so some are tried.
 /// What breaks has to stay the same but for its numbers.
-fn shrink(mut history: History, mut trace: Vec<String>, violation: &str) -> (History, Vec<String>) {
+fn shrink(mut history: History, backing: Backing, mut trace: Vec<String>, violation: &str) -> (History, Vec<String>) {
     let kind = |text: &str| text.replace(|letter: char| letter.is_ascii_digit(), "");
     let same = |outcome: &Outcome| {
         outcome
@@ -131,7 +142,7 @@ fn shrink(mut history: History, mut trace: Vec<String>, violation: &str) -> (His
                     schedule: history.schedule.wrapping_add(schedule),
                     ..candidate.clone()
                 };
-                let outcome = candidate.run(true);
+                let outcome = candidate.run(backing, true);
                 if same(&outcome) {
                     (history, trace) = (candidate, outcome.trace);
                     continue 'smaller;

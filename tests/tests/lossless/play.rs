@@ -1,7 +1,7 @@
 //! Plays a request: through the real library, and beside it through the model. Whatever the library says is compared at once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::header::{COOKIE, SET_COOKIE};
@@ -309,11 +309,20 @@ impl Player {
                 self.got(result.map(|()| value), key, expected.value)
             }
             Op::Push(key, value) => session.push(key, value),
-            Op::Update(key, function @ Function::Count) => session.update(key, move |list: &mut Vec<i64>| {
-                let _: Function = function;
-                list.push(list.len() as i64);
-            }),
-            Op::Update(key, function) => session.update(key, move |number| function.number(number)),
+            Op::Update(key, Function::Count) => {
+                let runs = self.runs();
+                session.update(key, move |list: &mut Vec<i64>| {
+                    runs.again(list);
+                    list.push(list.len() as i64);
+                })
+            }
+            Op::Update(key, function) => {
+                let runs = self.runs();
+                session.update(key, move |number| {
+                    runs.again(number);
+                    function.number(number);
+                })
+            }
             Op::Flash(key, value) => session.flash(key, value),
             Op::Now(key, value) => session.now(key, value),
             Op::Keep(keys) => session.keep(keys),
@@ -349,6 +358,13 @@ impl Player {
                 other.map_err(|error| error.kind()),
                 expected.fits
             )),
+        }
+    }
+
+    fn runs<T>(&self) -> Runs<T> {
+        Runs {
+            player: self.clone(),
+            first: OnceLock::new(),
         }
     }
 
@@ -456,6 +472,25 @@ impl Player {
     }
 }
 
+/// Watches the runs of a function given to `update`.
+struct Runs<T> {
+    player: Player,
+    first: OnceLock<T>,
+}
+
+impl<T: Clone + Default + PartialEq> Runs<T> {
+    /// The function runs again only on another value. (Absent and null are different values, and look the same to it.)
+    fn again(&self, value: &T) {
+        if let Err(value) = self.first.set(value.clone())
+            && self.first.get() == Some(&value)
+            && value != T::default()
+        {
+            self.player
+                .violate("a function was called again on the value that it had been called on");
+        }
+    }
+}
+
 /// What a call has to say.
 struct Expect {
     fits: bool,
@@ -486,7 +521,7 @@ impl crate::model::Model {
 
     /// Removing what is not there is no change.
     fn forget(&mut self, request: usize, key: Key) {
-        if !(self.is_kept(request, key) && !self.requests[request].view.values.contains_key(key)) {
+        if !self.is_kept(request, key) || self.requests[request].view.values.contains_key(key) {
             self.change(request, key, Change::Forget(key));
         }
     }

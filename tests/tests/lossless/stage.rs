@@ -18,8 +18,9 @@ use crate::script::Chances;
 use crate::world::World;
 
 /// What happens to a call of the driver.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) enum Go {
+    #[default]
     On,
     Fail,
 }
@@ -146,10 +147,4 @@ pub(crate) async fn run(
         }
     }
     depth
-}
-
-impl Default for Go {
-    fn default() -> Self {
-        Self::On
-    }
 }

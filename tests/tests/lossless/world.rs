@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
-use session_schema::{MemoryDriver, SessionId, StoreKey};
+use session_schema::{Driver, FileDriver, MemoryDriver, SessionId, StoreKey};
+use session_tests::Backing;
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::model::Model;
@@ -15,7 +17,9 @@ use crate::stage::{self, Depth, Stage};
 
 pub(crate) struct World {
     pub(crate) stage: Stage,
-    pub(crate) store: MemoryDriver,
+    pub(crate) store: Arc<dyn Driver>,
+    /// Where the store is, if it is in files.
+    _directory: Option<TempDir>,
     clock: Arc<AtomicU64>,
     model: Mutex<Model>,
     browsers: Mutex<Vec<Browser>>,
@@ -33,12 +37,18 @@ struct Browser {
 }
 
 impl World {
-    fn new(browsers: usize) -> Self {
+    fn new(browsers: usize, backing: Backing) -> Self {
         let clock = Arc::new(AtomicU64::new(1_700_000_000_000));
         let now = clock_of(&clock);
+        let directory = (backing == Backing::File).then(|| TempDir::new().expect("a directory can be made"));
+        let store: Arc<dyn Driver> = match &directory {
+            Some(directory) => Arc::new(FileDriver::new(directory.path()).with_clock(now.clone())),
+            None => Arc::new(MemoryDriver::new().with_clock(now.clone())),
+        };
         Self {
             stage: Stage::default(),
-            store: MemoryDriver::new().with_clock(now.clone()),
+            store,
+            _directory: directory,
             model: Mutex::new(Model::new(now())),
             clock,
             browsers: Mutex::new(vec![Browser::default(); browsers]),
@@ -101,14 +111,13 @@ impl World {
 
     /// Whether the store holds what the model says it has to, and nothing else.
     async fn check_store(&self) {
-        use session_schema::Driver;
         let wanted: Vec<(StoreKey, Option<Vec<u8>>)> = self
             .model()
             .records()
             .map(|(key, record)| (key, record.map(|record| record.payload().to_vec())))
             .collect();
         for (key, wanted) in wanted {
-            let found = self.store.read(&key).await.expect("the memory driver does not fail");
+            let found = self.store.read(&key).await.expect("the store works");
             if found.map(|record| record.payload().to_vec()) != wanted {
                 self.model().violate("the store holds what it should not");
             }
@@ -132,18 +141,18 @@ pub(crate) struct Outcome {
 
 impl History {
     /// Runs the history from beginning to end.
-    pub(crate) fn run(&self, trace: bool) -> Outcome {
+    pub(crate) fn run(&self, backing: Backing, trace: bool) -> Outcome {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()
             .expect("a runtime can be made");
         fastrand::seed(self.schedule);
-        runtime.block_on(self.play(trace))
+        runtime.block_on(self.play(backing, trace))
     }
 
-    async fn play(&self, trace: bool) -> Outcome {
-        let world = Arc::new(World::new(self.setup.len()));
+    async fn play(&self, backing: Backing, trace: bool) -> Outcome {
+        let world = Arc::new(World::new(self.setup.len(), backing));
         world.model().trace = trace.then(Vec::new);
         let mut rng = Rng::with_seed(self.schedule);
         for script in &self.setup {

@@ -1,0 +1,201 @@
+//! What a save has to do, and what becomes of the session by it.
+
+use std::time::SystemTime;
+
+use super::{CookieChange, Origin, State};
+use crate::backend::{Backend, Stored};
+use crate::changes::{Change, Changes};
+use crate::draft::Draft;
+use crate::error::{Error, Result};
+use crate::id::SessionId;
+use crate::save::{Job, Outcome, Plan};
+
+impl State {
+    /// Whether there is something to tell the store or the browser.
+    pub(crate) fn is_settled(&self) -> bool {
+        let nothing_changed = self.changes.is_empty() && !self.draft.has_edits() && !self.draft.flash.is_changed();
+        let nothing_due = self.passing.is_empty() && !self.touch && !self.renewed && self.ended.is_none();
+        nothing_changed && nothing_due && !self.end_what_is_found && matches!(self.cookie, CookieChange::Keep)
+    }
+
+    /// Whether there are changes that no save has been asked to store.
+    pub(crate) fn has_unsaved(&self) -> bool {
+        let kept = !matches!(self.origin, Origin::Lost);
+        kept && !self.changes.is_empty() && (self.draft.has_edits() || !self.is_started()) || self.ended.is_some()
+    }
+
+    /// Whether a session that was never loaded has something to save.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.is_started() && self.changes.is_empty() && !self.end_what_is_found && !self.renewed
+    }
+
+    pub(crate) fn cookie(&self) -> CookieChange {
+        self.cookie
+    }
+
+    /// What a save has to do now. The changes go with it; [`settle`](State::settle) says what becomes of them. An error means that the
+    /// changes cannot be stored and stay to be saved; a session that was ended is destroyed all the same.
+    pub(crate) fn plan(&mut self, backend: &Backend, now: SystemTime, may_tell_an_id: bool) -> (Job, Result<()>) {
+        let (plan, refused) = match self.next_step(backend, now) {
+            Ok(Plan::Create { .. } | Plan::Renew { .. }) if !may_tell_an_id => {
+                (Plan::Nothing, Err(Error::no_more_cookie()))
+            }
+            Ok(plan) => (plan, Ok(())),
+            Err(error) => (Plan::Nothing, Err(error)),
+        };
+        // Changes that come to nothing are done, as if they had been saved when the session was loaded. What a session without a
+        // record has been told, such as its lifetime, waits until there is something to store.
+        let changes = match (&plan, &self.origin) {
+            (Plan::Nothing, Origin::Waiting | Origin::Fresh) => Changes::default(),
+            _ if refused.is_err() => Changes::default(),
+            _ => std::mem::take(&mut self.changes),
+        };
+        let ended = self.ended.take();
+        let job = Job {
+            id: self.id,
+            endings: self.endings,
+            ended,
+            plan,
+            changes,
+            now,
+        };
+        (job, refused)
+    }
+
+    fn next_step(&mut self, backend: &Backend, now: SystemTime) -> Result<Plan> {
+        self.age()?;
+        self.draft.seal();
+        Ok(match &self.origin {
+            Origin::Lost if self.changes.is_empty() => Plan::Nothing,
+            Origin::Lost => Plan::Drop,
+            Origin::Waiting | Origin::Fresh if self.draft.is_empty() => Plan::Nothing,
+            Origin::Waiting | Origin::Fresh => Plan::Create {
+                id: self.id()?,
+                record: backend.record_of(&mut self.draft, None, now)?,
+            },
+            Origin::Stored(stored) if self.renewed => {
+                let stored = stored.clone();
+                let id = self.id()?;
+                let record = backend.record_of(&mut self.draft, None, now)?;
+                Plan::Renew { stored, id, record }
+            }
+            Origin::Stored(stored) if self.draft.has_edits() => Plan::Replace {
+                record: backend.record_of(&mut self.draft, Some(&stored.record), now)?,
+                stored: stored.clone(),
+            },
+            Origin::Stored(stored) if self.touch => Plan::Touch {
+                stored: stored.clone(),
+                until: backend.settings.expiry(&self.draft, now),
+            },
+            Origin::Stored(_) => Plan::Nothing,
+        })
+    }
+
+    /// Removes the flash that this request was the last to see; the request itself goes on seeing it.
+    fn age(&mut self) -> Result<()> {
+        let mut passing = std::mem::take(&mut self.passing);
+        passing.retain(|(key, seen)| self.draft.flash.find(key).is_some_and(|(stamp, _)| stamp == *seen));
+        if passing.is_empty() {
+            return Ok(());
+        }
+        for (key, _) in &passing {
+            if let (None, Some(text)) = (self.shown_at(key), self.draft.text(key)) {
+                self.shown.push((key.clone(), text));
+            }
+        }
+        self.make(Change::Age(passing))
+    }
+
+    /// Takes note of how a save went. What it did not get done stays to be done.
+    pub(crate) fn settle(&mut self, job: Job, outcome: Result<Outcome>, backend: &Backend) -> Result<()> {
+        if self.endings != job.endings {
+            return self.settle_ended(job, outcome);
+        }
+        let Job {
+            id,
+            ended,
+            plan,
+            changes,
+            now,
+            ..
+        } = job;
+        match outcome {
+            Err(error) => {
+                self.ended = ended;
+                self.changes.put_back(changes);
+                // Nobody can say whether a record was made, nor whether another request has ended it already: the next try
+                // takes another id, so as not to bring that back.
+                if let (true, Plan::Create { .. } | Plan::Renew { .. }) = (self.id == id, plan) {
+                    self.id = None;
+                }
+                Err(error)
+            }
+            Ok(Outcome::Gone) => {
+                tracing::info!(target: "session_schema", "a session was destroyed while a request used it; what the request changed is dropped");
+                self.lose();
+                Ok(())
+            }
+            Ok(Outcome::AsItWas) => {
+                if let Plan::Drop = plan {
+                    tracing::warn!(target: "session_schema", "changes of a session that has been destroyed or goes by a new id are dropped");
+                    self.draft = Draft::empty();
+                }
+                Ok(())
+            }
+            Ok(Outcome::Stored(stored)) => self.settle_on(stored, id, &plan, now, backend),
+        }
+    }
+
+    /// The session was ended while it was saved: what the save has stored is to end, too.
+    fn settle_ended(&mut self, job: Job, outcome: Result<Outcome>) -> Result<()> {
+        match outcome {
+            Ok(Outcome::Stored(stored)) => self.end(stored),
+            Ok(Outcome::Gone | Outcome::AsItWas) => {}
+            Err(error) => {
+                self.ended = self.ended.take().or(job.ended);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// `planned` is the id that the session had, or was to have, when the save began.
+    fn settle_on(
+        &mut self,
+        stored: Stored,
+        planned: Option<SessionId>,
+        plan: &Plan,
+        now: SystemTime,
+        backend: &Backend,
+    ) -> Result<()> {
+        let until = backend.settings.cookie_expiry(&stored.record);
+        let told = match plan {
+            Plan::Replace { stored, .. } | Plan::Touch { stored, .. } => {
+                until == backend.settings.cookie_expiry(&stored.record)
+            }
+            _ => false,
+        };
+        if !told {
+            self.cookie = CookieChange::Set(stored.id, until.map(|until| (now, until)));
+        }
+        // What was changed while the save ran.
+        let (mut draft, mut later) = (Draft::of(&stored.record), Changes::default());
+        let mut first_error = Ok(());
+        for change in self.unsaved(&stored) {
+            if let Err(error) = later.make(change.clone(), &mut draft) {
+                first_error = first_error.and(Err(error));
+            }
+        }
+        (self.draft, self.changes) = (draft, later);
+        self.touch = false;
+        if self.id == planned {
+            self.id = Some(stored.id);
+            self.renewed = false;
+        } else {
+            // `regenerate` was called while the save ran.
+            self.renewed = true;
+        }
+        self.take_on(stored);
+        first_error
+    }
+}

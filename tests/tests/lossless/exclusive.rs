@@ -1,0 +1,256 @@
+//! Handlers with effects that cannot be replayed: one at a time, if they ask for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Router, body::Body};
+use session_schema::{Exclusive, Session};
+use session_tests::{Backing, Browser, Site, on_every_driver};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+
+async fn begun(site: &Site) -> Browser {
+    let browser = site.app().browser();
+    browser
+        .visit(|session| session.put("begun", true).unwrap())
+        .await
+        .value();
+    browser
+}
+
+fn request() -> Request {
+    Request::new(Body::empty())
+}
+
+/// Asks for the session exclusively, as the extractor does.
+async fn exclusive(request: Request) -> Result<Exclusive<Session>, Response> {
+    let (mut parts, _) = request.into_parts();
+    let session = Exclusive::from_request_parts(&mut parts, &()).await;
+    session.map_err(IntoResponse::into_response)
+}
+
+/// A request that holds its session exclusively until it is told to end.
+async fn holding(browser: &Browser, end: Arc<Notify>) -> tokio::task::JoinHandle<StatusCode> {
+    let (browser, (begun, held)) = (browser.copy(), tokio::sync::oneshot::channel());
+    let task = tokio::spawn(async move {
+        let handler = async move |request| match exclusive(request).await {
+            Err(rejection) => rejection,
+            Ok(session) => {
+                begun.send(()).unwrap();
+                end.notified().await;
+                session.increment("held", 1).unwrap();
+                StatusCode::OK.into_response()
+            }
+        };
+        browser.send(request(), handler).await.status
+    });
+    held.await.unwrap();
+    task
+}
+
+/// A request that asks for its session exclusively, and is done with it at once.
+async fn charge(browser: &Browser) -> StatusCode {
+    let handler = async move |request| match exclusive(request).await {
+        Err(rejection) => rejection,
+        Ok(session) => {
+            session.increment("charged", 1).unwrap();
+            StatusCode::OK.into_response()
+        }
+    };
+    browser.send(request(), handler).await.status
+}
+
+async fn handlers_that_ask_for_it_run_one_at_a_time_and_see_what_the_last_one_stored(site: Site) {
+    let browser = begun(&site).await;
+    let (inside, charged) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let mut tasks = JoinSet::new();
+    for _ in 0..8 {
+        let (browser, inside, charged) = (browser.copy(), inside.clone(), charged.clone());
+        let handler = async move |request| {
+            let Ok(session) = exclusive(request).await else {
+                return StatusCode::LOCKED.into_response();
+            };
+            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two handlers run at once");
+            if !session.has("paid") {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                charged.fetch_add(1, Ordering::SeqCst);
+                session.put("paid", true).unwrap();
+            }
+            inside.fetch_sub(1, Ordering::SeqCst);
+            StatusCode::OK.into_response()
+        };
+        tasks.spawn(async move { browser.send(request(), handler).await.status });
+    }
+    while let Some(status) = tasks.join_next().await {
+        assert_eq!(status.unwrap(), StatusCode::OK);
+    }
+    assert_eq!(charged.load(Ordering::SeqCst), 1);
+}
+
+async fn who_does_not_ask_for_it_never_waits(site: Site) {
+    let browser = begun(&site).await;
+    let end = Arc::new(Notify::new());
+    let holder = holding(&browser, end.clone()).await;
+    browser
+        .visit(|session| session.increment("free", 1).unwrap())
+        .await
+        .value();
+    end.notify_one();
+    assert_eq!(holder.await.unwrap(), StatusCode::OK);
+    let payload = site.payload(&browser.id()).await;
+    assert_eq!((&payload["free"], &payload["held"]), (&1.into(), &1.into()));
+}
+
+async fn other_sessions_do_not_wait(site: Site) {
+    let (one, other) = (begun(&site).await, begun(&site).await);
+    let end = Arc::new(Notify::new());
+    let holder = holding(&one, end.clone()).await;
+    assert_eq!(charge(&other).await, StatusCode::OK);
+    end.notify_one();
+    assert_eq!(holder.await.unwrap(), StatusCode::OK);
+}
+
+async fn a_request_that_is_dropped_frees_it(site: Site) {
+    let browser = begun(&site).await;
+    let holder = holding(&browser, Arc::new(Notify::new())).await;
+    // The client hangs up in the middle of the handler.
+    holder.abort();
+    assert!(holder.await.unwrap_err().is_cancelled());
+    assert_eq!(charge(&browser).await, StatusCode::OK);
+    assert_eq!(site.payload(&browser.id()).await.get("held"), None);
+}
+
+async fn a_handler_that_panics_frees_it(site: Site) {
+    let browser = begun(&site).await;
+    let holder = {
+        let browser = browser.copy();
+        let handler = async move |request| {
+            let _session = exclusive(request).await.unwrap();
+            panic!("a handler panics, as it is to do here");
+        };
+        tokio::spawn(async move { browser.send(request(), handler).await.status })
+    };
+    assert!(holder.await.unwrap_err().is_panic());
+    assert_eq!(charge(&browser).await, StatusCode::OK);
+}
+
+async fn a_visitor_without_a_session_has_it_to_himself(site: Site) {
+    let browser = site.app().browser();
+    assert_eq!(charge(&browser).await, StatusCode::OK);
+    assert_eq!(site.payload(&browser.id()).await["charged"], 1);
+}
+
+async fn who_has_waited_follows_to_a_new_id_and_is_alone_there_too(site: Site) {
+    let browser = begun(&site).await;
+    let (regenerated, end) = (browser.copy(), Arc::new(Notify::new()));
+    let holder = holding(&browser, end.clone()).await;
+    // Meanwhile another gives the session a new id, and someone who came with the old one waits.
+    let in_flight = {
+        let (browser, begun) = (browser.copy(), Arc::new(Notify::new()));
+        let (tell, end) = (begun.clone(), Arc::new(Notify::new()));
+        let ends = end.clone();
+        let handler = async move |request: Request| {
+            let (mut parts, _) = request.into_parts();
+            let loaded = Session::from_request_parts(&mut parts, &()).await.unwrap();
+            tell.notify_one();
+            let session: Exclusive<Session> = Exclusive::from_request_parts(&mut parts, &()).await.unwrap();
+            tell.notify_one();
+            ends.notified().await;
+            session.increment("followed", 1).unwrap();
+            drop(loaded);
+            StatusCode::OK.into_response()
+        };
+        let task = tokio::spawn(async move { browser.send(request(), handler).await.status });
+        begun.notified().await;
+        (task, begun, end)
+    };
+    regenerated.visit(|session| session.regenerate().unwrap()).await.value();
+    end.notify_one();
+    assert_eq!(holder.await.unwrap(), StatusCode::OK);
+    let (task, has_it, ends) = in_flight;
+    has_it.notified().await;
+    // It has the session under the new id now, and nobody else gets it there.
+    let other = charge_within(&site, &regenerated, Duration::from_millis(50)).await;
+    assert_eq!(other, StatusCode::LOCKED);
+    ends.notify_one();
+    assert_eq!(task.await.unwrap(), StatusCode::OK);
+    let payload = site.payload(&regenerated.id()).await;
+    assert_eq!((&payload["held"], &payload["followed"]), (&1.into(), &1.into()));
+}
+
+async fn charge_within(site: &Site, browser: &Browser, wait: Duration) -> StatusCode {
+    let layer = site.layer().with_exclusive_wait(wait);
+    let app = Router::new()
+        .fallback(async |session: Exclusive<Session>| drop(session))
+        .layer(layer);
+    let mut request = request();
+    let cookie = format!("session={}", browser.id());
+    request.headers_mut().insert(header::COOKIE, cookie.parse().unwrap());
+    app.oneshot(request).await.unwrap().status()
+}
+
+on_every_driver! { in_parallel:
+    handlers_that_ask_for_it_run_one_at_a_time_and_see_what_the_last_one_stored,
+    who_does_not_ask_for_it_never_waits,
+    other_sessions_do_not_wait,
+    a_request_that_is_dropped_frees_it,
+    a_handler_that_panics_frees_it,
+    a_visitor_without_a_session_has_it_to_himself,
+    who_has_waited_follows_to_a_new_id_and_is_alone_there_too,
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_longer_than_allowed_is_rejected_with_423_locked() {
+    let site = Site::over(Backing::Memory);
+    let browser = begun(&site).await;
+    let end = Arc::new(Notify::new());
+    let holder = holding(&browser, end.clone()).await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(
+        charge_within(&site, &browser, Duration::from_secs(3)).await,
+        StatusCode::LOCKED
+    );
+    let waited = begun.elapsed();
+    assert!(
+        waited >= Duration::from_secs(3) && waited < Duration::from_secs(4),
+        "{waited:?}"
+    );
+    end.notify_one();
+    assert_eq!(holder.await.unwrap(), StatusCode::OK);
+    assert_eq!(
+        charge_within(&site, &browser, Duration::from_secs(3)).await,
+        StatusCode::OK
+    );
+}
+
+#[tokio::test]
+async fn a_process_that_dies_frees_it_after_ten_seconds_and_not_before() {
+    let site = Site::over(Backing::Memory);
+    let browser = begun(&site).await;
+    // A runtime that is gone cannot give anything back, as a process that is killed cannot.
+    let (id, dying) = (browser.id(), site.clone());
+    let dead = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let holder = runtime.block_on(async {
+            let browser = dying.app().browser();
+            browser.set_id(&id);
+            // The handle of the task that holds the session outlives its runtime, and the lease with it.
+            (holding(&browser, Arc::new(Notify::new())).await,)
+        });
+        runtime.shutdown_background();
+        holder.0
+    });
+    drop(dead.join().unwrap());
+    site.clock.advance(Duration::from_millis(9_999));
+    assert_eq!(charge_within(&site, &browser, Duration::ZERO).await, StatusCode::LOCKED);
+    site.clock.advance(Duration::from_millis(1));
+    assert_eq!(charge_within(&site, &browser, Duration::ZERO).await, StatusCode::OK);
+}
