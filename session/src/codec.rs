@@ -6,7 +6,6 @@
 //! Errors name the key, the Rust type and the JSON kind that was found, never a value.
 
 use std::any::type_name;
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::payload::{MAX_DEPTH, depth};
+use crate::payload::{CowStr, MAX_DEPTH, depth};
 
 mod strict;
 
@@ -154,10 +153,6 @@ fn equal<'a, T: Deserialize<'a> + PartialEq>(one: &'a str, other: &'a str) -> bo
     let (one, other) = (serde_json::from_str::<T>(one), serde_json::from_str::<T>(other));
     matches!((one, other), (Ok(one), Ok(other)) if one == other)
 }
-
-/// A string, borrowed where it is written without escapes.
-#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-struct CowStr<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Part of a text, compared by [`same`].
 #[derive(Deserialize)]

@@ -111,6 +111,10 @@ mod flash;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod id;
+#[cfg_attr(
+    not(feature = "axum"),
+    allow(dead_code, reason = "the extractor `Exclusive` alone takes leases")
+)]
 mod lease;
 mod manager;
 mod middleware;

@@ -278,8 +278,8 @@ impl<'de> Visitor<'de> for IndexVisitor<'de> {
 }
 
 /// A string that is borrowed where it is written without escapes (serde's own `Cow<str>` never is).
-#[derive(serde::Deserialize)]
-struct CowStr<'a>(#[serde(borrow)] Cow<'a, str>);
+#[derive(serde::Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CowStr<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Where `part` stands in `whole`, of which it is a slice.
 fn place(whole: &str, part: &str) -> (u32, u32) {

@@ -591,6 +591,7 @@ impl Session {
     }
 
     /// Waits until no other request uses the session exclusively, and loads it anew then.
+    #[cfg(feature = "axum")]
     pub(crate) async fn lock_out_others(&self) -> Result<()> {
         self.start().await?;
         if self.lock().lease.is_some() {

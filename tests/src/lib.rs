@@ -2,6 +2,7 @@
 //!
 //! * [`Site`]: an application over a real driver, with a clock that is set by hand, a count of all driver calls, and faults on demand.
 //! * [`App`] and [`Browser`]: requests through the real layer and router, by clients that keep cookies as browsers do.
+//! * [`signed_in`], [`user`] and so on: what most visitors do.
 //! * [`on_every_driver!`]: a test once for each driver.
 //! * [`Log`]: what the library told operators.
 
@@ -14,6 +15,7 @@ mod counting;
 mod faults;
 mod log;
 mod site;
+mod visitor;
 
 pub use app::{App, Visit};
 pub use browser::{Browser, SetCookie, Slow};
@@ -21,6 +23,7 @@ pub use counting::{Calls, CountingDriver, Counts};
 pub use faults::{Call, Faults, FaultyDriver, Held, SECRET_DETAIL};
 pub use log::{Entry, Log};
 pub use site::{Backing, Site, key, some_id};
+pub use visitor::{assert_silent, invalidate, regenerate, signed_in, user};
 
 /// Runs tests that take a [`Site`] once for each driver. They are functions, listed below their file's last one:
 ///

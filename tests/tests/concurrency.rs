@@ -4,35 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use session_schema::Session;
-use session_tests::{Browser, Call, Counts, Log, Site, Visit, on_every_driver};
+use session_tests::{Call, Counts, Log, Site, assert_silent, invalidate, on_every_driver, regenerate, signed_in, user};
 use tokio::task::JoinSet;
 use tracing::Level;
-
-async fn signed_in(site: &Site) -> Browser {
-    let browser = site.app().browser();
-    browser.visit(|session| session.put("user", 7).unwrap()).await.value();
-    site.calls.take();
-    browser
-}
-
-async fn user(browser: &Browser) -> Option<u32> {
-    browser.visit(|session| session.get("user").unwrap()).await.value()
-}
-
-fn invalidate(session: Session) {
-    session.invalidate().unwrap();
-}
-
-fn regenerate(session: Session) -> String {
-    session.regenerate().unwrap();
-    session.id().as_str().to_owned()
-}
-
-/// A response that says nothing about the cookie.
-fn assert_silent<T>(visit: &Visit<T>) {
-    assert!(visit.cookies().is_empty(), "{:?}", visit.headers);
-    assert!(visit.status.is_success());
-}
 
 async fn every_increment_push_update_and_put_of_64_requests_at_once_counts(site: Site) {
     // CONC-06, DESIGN 6

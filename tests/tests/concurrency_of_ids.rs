@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use session_schema::Session;
-use session_tests::{Browser, Call, Log, Site, Slow, Visit, key, on_every_driver};
+use session_tests::{
+    Browser, Call, Log, Site, Slow, assert_silent, invalidate, key, on_every_driver, regenerate, user,
+};
 use tracing::Level;
 
 async fn signed_in(site: &Site) -> Browser {
@@ -16,24 +18,6 @@ async fn signed_in(site: &Site) -> Browser {
     browser.visit(sign_in).await.value();
     site.calls.take();
     browser
-}
-
-async fn user(browser: &Browser) -> Option<u32> {
-    browser.visit(|session| session.get("user").unwrap()).await.value()
-}
-
-fn invalidate(session: Session) {
-    session.invalidate().unwrap();
-}
-
-fn regenerate(session: Session) -> String {
-    session.regenerate().unwrap();
-    session.id().as_str().to_owned()
-}
-
-fn assert_silent<T>(visit: &Visit<T>) {
-    assert!(visit.cookies().is_empty(), "{:?}", visit.headers);
-    assert!(visit.status.is_success());
 }
 
 /// How many live sessions the owner has.

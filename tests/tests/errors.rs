@@ -10,21 +10,12 @@ use axum::routing::get;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use session_schema::{ErrorKind, SaveErrors, Session};
-use session_tests::{Backing, Browser, Call, Counts, Log, SECRET_DETAIL, Site, Visit, key, on_every_driver, some_id};
+use session_tests::{
+    Backing, Call, Counts, Log, SECRET_DETAIL, Site, Visit, key, on_every_driver, signed_in, some_id, user,
+};
 use tokio::runtime::Builder;
 use tower::ServiceExt;
 use tracing::Level;
-
-async fn signed_in(site: &Site) -> Browser {
-    let browser = site.app().browser();
-    browser.visit(|session| session.put("user", 7).unwrap()).await.value();
-    site.calls.take();
-    browser
-}
-
-async fn user(browser: &Browser) -> Option<u32> {
-    browser.visit(|session| session.get("user").unwrap()).await.value()
-}
 
 /// A response that says nothing but its status.
 fn assert_opaque<T>(visit: &Visit<T>, status: u16) {

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use session_schema::{Clock, Session, SessionLayer};
-use session_tests::{Browser, Counts, SetCookie, Site, on_every_driver};
+use session_tests::{Browser, Counts, SetCookie, Site, on_every_driver, user};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -13,10 +13,6 @@ async fn signed_in(site: &Site, settings: impl FnOnce(SessionLayer) -> SessionLa
     browser.visit(|session| session.put("user", 7).unwrap()).await.value();
     site.calls.take();
     browser
-}
-
-async fn user(browser: &Browser) -> Option<u32> {
-    browser.visit(|session| session.get("user").unwrap()).await.value()
 }
 
 async fn expiry(site: &Site, browser: &Browser) -> Duration {

@@ -5,23 +5,7 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use axum::extract::Request;
 use session_schema::{Session, SessionId};
-use session_tests::{Browser, Counts, Site, key, on_every_driver, some_id};
-
-async fn signed_in(site: &Site) -> Browser {
-    let browser = site.app().browser();
-    browser.visit(|session| session.put("user", 7).unwrap()).await.value();
-    site.calls.take();
-    browser
-}
-
-async fn user(browser: &Browser) -> Option<u32> {
-    browser.visit(|session| session.get("user").unwrap()).await.value()
-}
-
-fn regenerate(session: Session) -> String {
-    session.regenerate().unwrap();
-    session.id().as_str().to_owned()
-}
+use session_tests::{Counts, Site, key, on_every_driver, regenerate, signed_in, some_id, user};
 
 async fn ids_are_240_random_bits_in_40_characters_that_need_no_escapes(site: Site) {
     // ID-01, ID-32

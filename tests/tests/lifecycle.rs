@@ -6,19 +6,8 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use session_schema::{ErrorKind, Session};
-use session_tests::{Browser, Counts, Log, Site, on_every_driver};
+use session_tests::{Counts, Log, Site, on_every_driver, signed_in, user};
 use tracing::Level;
-
-async fn signed_in(site: &Site) -> Browser {
-    let browser = site.app().browser();
-    browser.visit(|session| session.put("user", 7).unwrap()).await.value();
-    site.calls.take();
-    browser
-}
-
-async fn user(browser: &Browser) -> Option<u32> {
-    browser.visit(|session| session.get("user").unwrap()).await.value()
-}
 
 fn page() -> Request {
     Request::new(Body::empty())

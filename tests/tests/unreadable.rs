@@ -4,12 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use session_schema::{ErrorKind, Session};
-use session_tests::{Browser, Log, Site, key, on_every_driver, some_id};
+use session_tests::{Log, Site, key, on_every_driver, some_id, user};
 use tracing::Level;
-
-async fn user(browser: &Browser) -> Option<u32> {
-    browser.visit(|session| session.get("user").unwrap()).await.value()
-}
 
 async fn what_cannot_be_read_is_an_empty_session_and_is_left_alone(site: Site) {
     // ERR-04, ERR-06, D71

@@ -34,7 +34,7 @@ pub struct Field<V> {
 
 /// What stood under a key. What is not a value reads as the default.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Found {
+enum Content {
     Nothing,
     Null,
     Value,
@@ -122,14 +122,14 @@ impl<V> Field<V> {
 
     /// The value that a text stands for. Null is what the type makes of it (`None`), or else absent.
     #[inline(never)]
-    fn find(&self, text: Option<&str>) -> Result<(V, Found)> {
+    fn find(&self, text: Option<&str>) -> Result<(V, Content)> {
         let Some(text) = text else {
-            return Ok(((self.default)(), Found::Nothing));
+            return Ok(((self.default)(), Content::Nothing));
         };
         match codec::decode_with(text, self.codec.read) {
-            Ok(value) => Ok((value, Found::Value)),
-            Err(_) if text == "null" => Ok(((self.default)(), Found::Null)),
-            Err(_) if self.entry.lenient => Ok(((self.default)(), Found::Other)),
+            Ok(value) => Ok((value, Content::Value)),
+            Err(_) if text == "null" => Ok(((self.default)(), Content::Null)),
+            Err(_) if self.entry.lenient => Ok(((self.default)(), Content::Other)),
             Err(at) => Err(codec::wrong_type::<V>(
                 self.entry.name,
                 Some(self.entry.schema),
@@ -193,8 +193,8 @@ impl<V: 'static> Field<V> {
         let change = move |text: Option<&str>| {
             let (mut value, found) = field.find(text)?;
             let default = match found {
-                Found::Nothing | Found::Null => Some(field.encode(&value)?),
-                Found::Value | Found::Other => None,
+                Content::Nothing | Content::Null => Some(field.encode(&value)?),
+                Content::Value | Content::Other => None,
             };
             change(&mut value)?;
             let text = field.encode(&value)?;
@@ -262,7 +262,7 @@ impl<V: 'static> Field<V> {
         let item = &list[1..list.len() - 1];
         let found = self.entry.look(session, |text| self.find(text))?.1;
         let plain = !self.entry.own_codec && !self.entry.own_default;
-        if plain && matches!(found, Found::Nothing | Found::Value) {
+        if plain && matches!(found, Content::Nothing | Content::Value) {
             self.entry.settle(session)?;
             return session.push_text(self.entry.name, item.to_owned());
         }
@@ -300,21 +300,21 @@ impl<V> Copy for Codec<V> {}
 /// What a whole struct is read from.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
-pub struct Source<'a>(From<'a>);
+pub struct Source<'a>(Values<'a>);
 
 #[derive(Clone, Copy, Debug)]
-enum From<'a> {
+enum Values<'a> {
     Session(&'a Session),
     Payload(&'a Payload),
 }
 
 impl<'a> Source<'a> {
     pub(crate) fn session(session: &'a Session) -> Self {
-        Self(From::Session(session))
+        Self(Values::Session(session))
     }
 
     pub(crate) fn payload(payload: &'a Payload) -> Self {
-        Self(From::Payload(payload))
+        Self(Values::Payload(payload))
     }
 
     /// The value of a field.
@@ -330,8 +330,8 @@ impl<'a> Source<'a> {
     #[inline(never)]
     fn value<V>(self, field: &Field<V>) -> Result<V> {
         match self.0 {
-            From::Session(session) => field.entry.look(session, |text| field.decode(text)),
-            From::Payload(payload) => field.decode(field.entry.look_in(payload)),
+            Values::Session(session) => field.entry.look(session, |text| field.decode(text)),
+            Values::Payload(payload) => field.decode(field.entry.look_in(payload)),
         }
     }
 }
