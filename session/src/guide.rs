@@ -2,3 +2,6 @@
 
 #[doc = include_str!("../docs/schema.md")]
 pub mod schema {}
+
+#[doc = include_str!("../docs/concurrency.md")]
+pub mod concurrency {}
