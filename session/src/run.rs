@@ -30,10 +30,13 @@ impl<T: Send + 'static> Future for RunToEnd<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         self.begun = true;
-        let future = self.future.as_mut().expect("a future is not polled after it is done");
-        let output = std::task::ready!(future.as_mut().poll(cx));
-        self.future = None;
-        Poll::Ready(output)
+        // One that panics is not put back: dropping this must not run it again.
+        let mut future = self.future.take().expect("a future is not polled after it is done");
+        let polled = future.as_mut().poll(cx);
+        if polled.is_pending() {
+            self.future = Some(future);
+        }
+        polled
     }
 }
 
@@ -62,5 +65,28 @@ impl Timer {
 
     pub(crate) fn elapsed(&self) -> Option<Duration> {
         self.0.map(|started| started.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test]
+    async fn what_panicked_is_not_run_again_when_it_is_dropped() {
+        let polls = Arc::new(AtomicU32::new(0));
+        let counted = polls.clone();
+        let mut run = RunToEnd::<()>::new(Box::pin(std::future::poll_fn(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            panic!("a driver, or a function given to `update`")
+        })));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        catch_unwind(AssertUnwindSafe(|| Pin::new(&mut run).poll(&mut cx).is_ready())).unwrap_err();
+        drop(run);
+        tokio::task::yield_now().await;
+        assert_eq!(polls.load(Ordering::Relaxed), 1);
     }
 }

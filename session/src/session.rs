@@ -1,24 +1,30 @@
 //! The dynamic session: string keys, checked when it runs.
 
+mod io;
+mod texts;
+#[cfg(feature = "testing")]
+mod unit_tests;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderValue, Request};
+use http::HeaderValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::backend::{Backend, Found};
-use crate::changes::{Change, UpdateFn};
+use crate::backend::Backend;
+use crate::changes::Change;
 use crate::codec;
 use crate::cookie;
 use crate::error::{Error, Result};
 use crate::id::SessionId;
 use crate::lease::Lease;
-use crate::payload::{Text, is_reserved};
-use crate::run::{RunToEnd, Timer};
-use crate::state::{CookieChange, State};
+use crate::payload::is_reserved;
+use crate::state::State;
+
+pub(crate) use io::{Closing, Committed};
 
 /// The session of a request: data under string keys, kept between the requests of one visitor.
 ///
@@ -125,7 +131,8 @@ impl Session {
         Ok(self.get(key)?.unwrap_or(default))
     }
 
-    /// Everything the application stored.
+    /// Everything the application stored, but for what a [`Value`] cannot hold though it is well-formed JSON, such as `1e400`; a warning in the log
+    /// says so.
     pub fn all(&self) -> Map<String, Value> {
         self.collect(|_| true)
     }
@@ -147,10 +154,12 @@ impl Session {
         entries
             .into_iter()
             .filter(|(key, _)| wanted(key))
-            .map(|(key, text)| {
-                let value =
-                    serde_json::from_str(&text).expect("what is stored under a key has been checked to be JSON");
-                (key, value)
+            .filter_map(|(key, text)| match serde_json::from_str(&text) {
+                Ok(value) => Some((key, value)),
+                Err(_) => {
+                    tracing::warn!(target: "session_schema", "a stored value is left out: it is JSON, but too large a number or no text");
+                    None
+                }
             })
             .collect()
     }
@@ -477,335 +486,14 @@ impl Session {
     }
 }
 
-// Loading and saving.
-impl Session {
-    /// Loads the session, if that has not been done. Extractors call it; only who builds a session by hand or takes it from a request
-    /// with [`Session::of`] has to.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or [`ErrorKind::Driver`](crate::ErrorKind::Driver) when the store cannot be read,
-    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when a change that was made before does not fit what was loaded. The session is as before then,
-    /// and can be started again.
-    pub async fn start(&self) -> Result<()> {
-        self.start_as(|| false).await
-    }
-
-    /// Loads the session for a request that is perhaps `speculative`.
-    pub(crate) async fn start_as(&self, speculative: impl FnOnce() -> bool) -> Result<()> {
-        if self.is_started() {
-            return Ok(());
-        }
-        let _gate = self.gate().await;
-        self.load(speculative).await
-    }
-
-    /// Waits until nobody else of this request asks the store; hardly ever has to.
-    async fn gate(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        match self.0.io.try_lock() {
-            Ok(gate) => gate,
-            Err(_) => self.0.io.lock().await,
-        }
-    }
-
-    async fn load(&self, speculative: impl FnOnce() -> bool) -> Result<()> {
-        if self.is_started() {
-            return Ok(());
-        }
-        let backend = &*self.0.backend;
-        let timer = Timer::start();
-        let found = backend
-            .find(|at| self.0.source.nth_id(at, backend.cookie.name()))
-            .await?;
-        if let Some(elapsed) = timer.elapsed() {
-            let found = matches!(found, Found::Session(..));
-            tracing::debug!(target: "session_schema", found, ?elapsed, "a session was loaded");
-        }
-        self.lock().state().start(found, backend, speculative)
-    }
-
-    /// Saves what has been changed. The layer does it when the handler has returned; a session built by hand is saved by this alone.
-    /// It can be used on afterwards. Once begun, a save runs to its end though the caller is gone.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or [`ErrorKind::Driver`](crate::ErrorKind::Driver) when the store fails,
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when too many others save the same session, [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) when it has
-    /// become too large, [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when an `increment`, `push` or `update` does not fit what another request has stored under
-    /// its key. What was changed stays to be saved then.
-    pub async fn save(&self) -> Result<()> {
-        let session = self.clone();
-        RunToEnd::new(Box::pin(async move { session.save_now().await })).await
-    }
-
-    async fn save_now(&self) -> Result<()> {
-        let _gate = self.gate().await;
-        if !self.is_started() {
-            // Boxed, because the future of every save would be as large as this one otherwise.
-            Box::pin(self.load(|| false)).await?;
-        }
-        let backend = &*self.0.backend;
-        let (job, refused) = {
-            let mut slot = self.lock();
-            let may_tell_an_id = slot.phase != Phase::Detached;
-            slot.state().plan(backend, backend.clock.now(), may_tell_an_id)
-        };
-        let timer = Timer::start();
-        let outcome = backend.perform(&job).await;
-        if let (Some(elapsed), Ok(_)) = (timer.elapsed(), &outcome) {
-            tracing::debug!(target: "session_schema", what = job.plan.name(), ?elapsed, "a session was saved");
-        }
-        self.lock().state().settle(job, outcome, backend).and(refused)
-    }
-
-    /// Loads the session anew: what other requests have stored since is seen, and what was changed here and not yet saved is applied to it.
-    ///
-    /// This is how a task goes on that outlives its request, behind a WebSocket or a stream of events. When the response has been sent, a session takes no
-    /// more changes, until it is reloaded; from then on [`save`](Session::save) is the task's to call, and changes that are dropped without it are reported in
-    /// the log. The browser can be told nothing any more, so such a session cannot be created or given a new id.
-    ///
-    /// A session that was destroyed meanwhile, or goes by a new id, reads as empty afterwards.
-    ///
-    /// # Errors
-    ///
-    /// As [`start`](Session::start).
-    pub async fn reload(&self) -> Result<()> {
-        let _gate = self.gate().await;
-        let backend = &*self.0.backend;
-        let stored = self
-            .read(|state| state.stored().cloned().map(|stored| (stored, state.endings())))
-            .flatten();
-        match stored {
-            None => self.load(|| false).await?,
-            Some((stored, endings)) => {
-                let now = backend.clock.now();
-                let newest = backend.newest(stored, now).await?;
-                self.lock().state().rebase(newest, endings)?;
-            }
-        }
-        let mut slot = self.lock();
-        if slot.phase == Phase::Committed {
-            slot.phase = Phase::Detached;
-        }
-        Ok(())
-    }
-
-    /// Waits until no other request uses the session exclusively, and loads it anew then.
-    #[cfg(feature = "axum")]
-    pub(crate) async fn lock_out_others(&self) -> Result<()> {
-        self.start().await?;
-        if self.lock().lease.is_some() {
-            return Ok(());
-        }
-        let mut held = None;
-        loop {
-            let place = self.read(|state| state.stored().map(|stored| stored.key)).flatten();
-            let Some(key) = place.filter(|place| held != Some(*place)) else {
-                return Ok(());
-            };
-            let lease = Lease::acquire(self.0.backend.clone(), &key).await?;
-            self.lock().lease = Some(lease);
-            held = Some(key);
-            // While it waited another may have given the session a new id. Whoever comes with that one asks for it in the new place.
-            self.reload().await?;
-        }
-    }
-
-    /// Puts the session on a request, for extractors and [`Session::of`] to find.
-    pub fn attach<B>(&self, request: &mut Request<B>) {
-        request.extensions_mut().insert(self.clone());
-    }
-
-    /// The session of a request, if a layer or [`attach`](Session::attach) gave it one. It may not be [started](Session::start) yet.
-    pub fn of<B>(request: &Request<B>) -> Option<Self> {
-        request.extensions().get().cloned()
-    }
-}
-
-// What the layer does with a session.
-impl Session {
-    /// The session of a request that came with these `Cookie` headers.
-    pub(crate) fn of_headers<'a>(backend: Arc<Backend>, mut cookies: impl Iterator<Item = &'a HeaderValue>) -> Self {
-        let first = cookies.next().cloned();
-        Self::new(backend, Source::Headers(first, cookies.cloned().collect()))
-    }
-
-    /// A session with this id, if there is one, and a new one otherwise.
-    pub(crate) fn by_hand(backend: Arc<Backend>, id: Option<SessionId>) -> Self {
-        Self::new(backend, Source::Given(id))
-    }
-
-    fn new(backend: Arc<Backend>, source: Source) -> Self {
-        Self(Arc::new(Inner {
-            backend,
-            source,
-            slot: Mutex::default(),
-            io: tokio::sync::Mutex::const_new(()),
-        }))
-    }
-
-    pub(crate) fn backend(&self) -> &Backend {
-        &self.0.backend
-    }
-
-    /// Ends the time in which the session can be changed, and says what is left to do.
-    pub(crate) fn close(&self) -> Closing {
-        let mut slot = self.lock();
-        if slot.phase == Phase::Open {
-            slot.phase = Phase::Committed;
-        }
-        match &slot.state {
-            None => Closing::Untouched,
-            Some(_) if slot.lease.is_some() => Closing::Changed,
-            Some(state) if state.is_idle() => Closing::Untouched,
-            // A `save` that still runs, in a task that the handler left behind, has the last word on the cookie.
-            Some(state) if state.is_settled() && self.0.io.try_lock().is_ok() => Closing::Unchanged,
-            Some(_) => Closing::Changed,
-        }
-    }
-
-    /// Saves a closed session.
-    pub(crate) async fn commit(self) -> Committed {
-        let result = self.save_now().await;
-        let lease = self.lock().lease.take();
-        if let Some(lease) = lease {
-            Box::pin(lease.release()).await;
-        }
-        Committed {
-            result,
-            cookie: self.lock().state().cookie(),
-        }
-    }
-}
-
-// What tests do with a session.
-#[cfg(feature = "testing")]
-impl Session {
-    pub(crate) fn begin(&self, found: Found) -> Result<()> {
-        let backend = &*self.0.backend;
-        self.lock().state().start(found, backend, || false)
-    }
-
-    /// The session of the next request of the same visitor.
-    pub(crate) fn successor(&self) -> Self {
-        Self::by_hand(self.0.backend.clone(), Some(self.id()))
-    }
-
-    pub(crate) fn changed_values(&self) -> Map<String, Value> {
-        let changed = self.read(State::changed).unwrap_or_default();
-        let value = |text: Option<Text>| {
-            text.and_then(|text| serde_json::from_str(&text).ok())
-                .unwrap_or_default()
-        };
-        changed.into_iter().map(|(key, text)| (key, value(text))).collect()
-    }
-}
-
 impl AsRef<Session> for Session {
     fn as_ref(&self) -> &Session {
         self
     }
 }
 
-/// What is left to do when a handler has returned.
-pub(crate) enum Closing {
-    /// Nobody asked for the session.
-    Untouched,
-    /// It was read at most.
-    Unchanged,
-    /// It has to be saved.
-    Changed,
-}
-
-/// How the save of a closed session went, and what the browser is told in any case.
-pub(crate) struct Committed {
-    pub(crate) result: Result<()>,
-    pub(crate) cookie: CookieChange,
-}
-
-// JSON texts: what the typed session stands on.
+// Access to the state.
 impl Session {
-    /// The JSON text under `key`, as this request sees it. Holds no lock: decoding runs code of the application.
-    pub(crate) fn peek(&self, key: &str) -> Option<Text> {
-        self.read(|state| state.peek(key)).flatten()
-    }
-
-    pub(crate) fn put_text(&self, key: &str, text: String) -> Result<()> {
-        self.change_key(key, |state| state.put(key, text))
-    }
-
-    /// Removes the value unless it cannot be decoded.
-    pub(crate) fn pull_text<T>(&self, key: &str, decode: impl FnOnce(Option<&str>) -> Result<T>) -> Result<T> {
-        let value = decode(self.peek(key).as_deref())?;
-        self.change_key(key, |state| state.forget(key))?;
-        Ok(value)
-    }
-
-    pub(crate) fn flash_text(&self, key: &str, text: String, until_read: bool) -> Result<()> {
-        self.change_key(key, |state| state.flash(key, text, until_read))
-    }
-
-    pub(crate) fn now_text(&self, key: &str, text: String) -> Result<()> {
-        self.change_key(key, |state| {
-            state.now(key, text);
-            Ok(())
-        })
-    }
-
-    /// Notes that a flash value that stays until it is read has been read.
-    pub(crate) fn mark_read(&self, key: &str) {
-        // After the response nobody can be shown it, so it stays.
-        let mut slot = self.lock();
-        if slot.phase != Phase::Committed {
-            slot.state().mark_read(key);
-        }
-    }
-
-    pub(crate) fn push_text(&self, key: &str, text: String) -> Result<()> {
-        self.change_key(key, |state| state.change(key, |key| Change::Push(key, text.into())))
-    }
-
-    fn add(&self, key: &str, by: i128) -> Result<i64> {
-        self.change_key(key, |state| {
-            state.change(key, |key| Change::Increment(key, by))?;
-            let sum = state.peek(key).and_then(|text| text.parse().ok());
-            Ok(sum.expect("the sum of two integers is one"))
-        })
-    }
-
-    /// Replaces a JSON text by what `function` makes of it; `None` leaves it as it is.
-    pub(crate) fn update_text(&self, key: &str, function: Arc<UpdateFn>) -> Result<()> {
-        // The function is the application's, so it runs without the lock, and again if a clone of this session was faster.
-        loop {
-            let before = self.peek(key);
-            let after = function(before.as_deref())?;
-            let done = self.change_key(key, |state| {
-                if state.peek(key).as_deref() != before.as_deref() {
-                    return Ok(false);
-                }
-                state.change(key, |key| Change::Update {
-                    key,
-                    function: function.clone(),
-                    before: before.as_deref().map(Arc::from),
-                    after: after.map(Arc::from),
-                })?;
-                Ok(true)
-            })?;
-            if done {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Moves the first of `from` that is present to `to`, if that is absent, and removes the others.
-    pub(crate) fn rename(&self, from: &[&str], to: &str) -> Result<()> {
-        if from.iter().all(|old| self.missing(old)) {
-            return Ok(());
-        }
-        let from = from.iter().map(|old| Arc::from(*old)).collect();
-        self.change_key(to, |state| state.make(Change::Rename { from, to: to.into() }))
-    }
-
     fn read<T>(&self, read: impl FnOnce(&State) -> T) -> Option<T> {
         self.lock().state.as_deref().map(read)
     }

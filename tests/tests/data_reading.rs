@@ -293,7 +293,31 @@ async fn a_typed_key_and_its_name_are_the_same_place(site: Site) {
     );
 }
 
+async fn what_a_value_cannot_hold_is_left_out_of_all_with_a_warning(site: Site) {
+    // Well-formed JSON, from another program or a `RawValue`, that `serde_json::Value` refuses.
+    for text in ["1e400", r#""\ud800""#, "[1e999]"] {
+        let log = session_tests::Log::capture();
+        let browser = site.app().browser();
+        browser.set_id(&site.plant(&format!(r#"{{"odd":{text},"plain":1}}"#)).await);
+        let seen = browser
+            .visit(|session| (session.all(), session.has("odd")))
+            .await
+            .value();
+        assert_eq!(
+            (serde_json::Value::Object(seen.0), seen.1),
+            (serde_json::json!({"plain": 1}), true)
+        );
+        assert!(
+            log.at(tracing::Level::WARN)
+                .iter()
+                .any(|entry| entry.message.contains("left out"))
+        );
+        assert!(!log.text().contains(text), "a value is in the log");
+    }
+}
+
 on_every_driver! {
+    what_a_value_cannot_hold_is_left_out_of_all_with_a_warning,
     what_is_put_is_read_in_the_same_request_and_in_later_ones,
     null_exists_but_the_session_does_not_have_it,
     none_is_stored_as_null,

@@ -125,7 +125,39 @@ async fn a_session_that_goes_by_a_new_id_is_followed_there(site: Site) {
     assert_eq!(site.payload(&browser.id()).await["late"], 1);
 }
 
+async fn a_task_that_reloads_while_the_response_is_saved_does_not_keep_it_from_setting_the_cookie(site: Site) {
+    // ISSUE Lossless 7: a stream that starts with the request that signs in.
+    let browser = begun(&site).await;
+    let mut reloading = site.faults.hold_after(1, Call::Read);
+    let tab = browser.clone();
+    let visit = tokio::spawn(async move {
+        let handler = async |session: Session| {
+            let stream = session.clone();
+            let task = tokio::spawn(async move { stream.reload().await });
+            tokio::task::yield_now().await;
+            session.regenerate().unwrap();
+            session.put("user", 42).unwrap();
+            task
+        };
+        tab.visit_async(handler).await
+    });
+    reloading.reached().await;
+    // The handler returns, and its session waits to be saved.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    reloading.release();
+    let visit = visit.await.unwrap();
+    assert!(visit.cookie().is_some(), "{}", visit.status);
+    visit.value().await.unwrap().unwrap();
+    assert_eq!(
+        browser.visit(|session| session.get("user").unwrap()).await.value(),
+        Some(42)
+    );
+}
+
 on_every_driver! {
+    a_task_that_reloads_while_the_response_is_saved_does_not_keep_it_from_setting_the_cookie,
     a_change_after_the_response_is_refused_and_reported,
     a_change_after_a_reload_is_stored_by_save,
     changes_after_a_reload_that_are_dropped_unsaved_are_reported,

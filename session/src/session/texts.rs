@@ -1,0 +1,91 @@
+//! JSON texts by key: what the methods of both sessions, dynamic and typed, stand on.
+
+use std::sync::Arc;
+
+use super::{Phase, Session};
+use crate::changes::{Change, UpdateFn};
+use crate::error::Result;
+use crate::payload::Text;
+
+impl Session {
+    /// The JSON text under `key`, as this request sees it. Holds no lock: decoding runs code of the application.
+    pub(crate) fn peek(&self, key: &str) -> Option<Text> {
+        self.read(|state| state.peek(key)).flatten()
+    }
+
+    pub(crate) fn put_text(&self, key: &str, text: String) -> Result<()> {
+        self.change_key(key, |state| state.put(key, text))
+    }
+
+    /// Removes the value unless it cannot be decoded.
+    pub(crate) fn pull_text<T>(&self, key: &str, decode: impl FnOnce(Option<&str>) -> Result<T>) -> Result<T> {
+        let value = decode(self.peek(key).as_deref())?;
+        self.change_key(key, |state| state.forget(key))?;
+        Ok(value)
+    }
+
+    pub(crate) fn flash_text(&self, key: &str, text: String, until_read: bool) -> Result<()> {
+        self.change_key(key, |state| state.flash(key, text, until_read))
+    }
+
+    pub(crate) fn now_text(&self, key: &str, text: String) -> Result<()> {
+        self.change_key(key, |state| {
+            state.now(key, text);
+            Ok(())
+        })
+    }
+
+    /// Notes that a flash value that stays until it is read has been read.
+    pub(crate) fn mark_read(&self, key: &str) {
+        // After the response nobody can be shown it, so it stays.
+        let mut slot = self.lock();
+        if slot.phase != Phase::Committed {
+            slot.state().mark_read(key);
+        }
+    }
+
+    pub(crate) fn push_text(&self, key: &str, text: String) -> Result<()> {
+        self.change_key(key, |state| state.change(key, |key| Change::Push(key, text.into())))
+    }
+
+    pub(super) fn add(&self, key: &str, by: i128) -> Result<i64> {
+        self.change_key(key, |state| {
+            state.change(key, |key| Change::Increment(key, by))?;
+            let sum = state.peek(key).and_then(|text| text.parse().ok());
+            Ok(sum.expect("the sum of two integers is one"))
+        })
+    }
+
+    /// Replaces a JSON text by what `function` makes of it; `None` leaves it as it is.
+    pub(crate) fn update_text(&self, key: &str, function: Arc<UpdateFn>) -> Result<()> {
+        // The function is the application's, so it runs without the lock, and again if a clone of this session was faster.
+        loop {
+            let before = self.peek(key);
+            let after = function(before.as_deref())?;
+            let done = self.change_key(key, |state| {
+                if state.peek(key).as_deref() != before.as_deref() {
+                    return Ok(false);
+                }
+                state.change(key, |key| Change::Update {
+                    key,
+                    function: function.clone(),
+                    before: before.as_deref().map(Arc::from),
+                    after: after.map(Arc::from),
+                })?;
+                Ok(true)
+            })?;
+            if done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Moves the first of `from` that is present to `to`, if that is absent, and removes the others.
+    pub(crate) fn rename(&self, from: &[&str], to: &str) -> Result<()> {
+        if from.iter().all(|old| self.missing(old)) {
+            return Ok(());
+        }
+        let from = from.iter().map(|old| Arc::from(*old)).collect();
+        self.change_key(to, |state| state.make(Change::Rename { from, to: to.into() }))
+    }
+}
