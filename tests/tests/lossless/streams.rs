@@ -137,7 +137,8 @@ async fn a_task_that_reloads_while_the_response_is_saved_does_not_keep_it_from_s
             tokio::task::yield_now().await;
             session.regenerate().unwrap();
             session.put("user", 42).unwrap();
-            task
+            // In a list, because the visit must not wait for it.
+            [task]
         };
         tab.visit_async(handler).await
     });
@@ -149,7 +150,8 @@ async fn a_task_that_reloads_while_the_response_is_saved_does_not_keep_it_from_s
     reloading.release();
     let visit = visit.await.unwrap();
     assert!(visit.cookie().is_some(), "{}", visit.status);
-    visit.value().await.unwrap().unwrap();
+    let [task] = visit.value();
+    task.await.unwrap().unwrap();
     assert_eq!(
         browser.visit(|session| session.get("user").unwrap()).await.value(),
         Some(42)
