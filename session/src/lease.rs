@@ -18,6 +18,7 @@ use crate::driver::{Expected, Written};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::record::{Record, Version};
+use crate::run::RunToEnd;
 
 /// How long after its holder's death a lease is free.
 const LEASE: Duration = Duration::from_secs(10);
@@ -44,11 +45,10 @@ impl Lease {
         let key = key_of_lease(session);
         let begun = Instant::now();
         loop {
-            let record = Record::new(b"{\"_lease\":true}".to_vec(), after(backend.clock.now(), LEASE));
-            if let Written::Done(version) = backend.limited().write(&key, &record, Expected::Absent).await? {
-                let renewal = tokio::spawn(renew(backend.clone(), key)).abort_handle();
-                let held = Some(Held { backend, key, version });
-                return Ok(Self { held, renewal });
+            // To its end, so that a client that hangs up while the store answers leaves no lease that nobody holds.
+            let attempt = RunToEnd::new(Box::pin(Self::attempt(backend.clone(), key)));
+            if let Some(lease) = attempt.await? {
+                return Ok(lease);
             }
             let wait = backend.settings.exclusive_wait;
             if begun.elapsed() >= wait {
@@ -58,6 +58,19 @@ impl Lease {
                 ));
             }
             tokio::time::sleep(PAUSE.mul_f64(fastrand::f64())).await;
+        }
+    }
+
+    /// The lease, if nobody has it.
+    async fn attempt(backend: Arc<Backend>, key: StoreKey) -> Result<Option<Self>> {
+        let record = Record::new(b"{\"_lease\":true}".to_vec(), after(backend.clock.now(), LEASE));
+        match backend.limited().write(&key, &record, Expected::Absent).await? {
+            Written::Done(version) => {
+                let renewal = tokio::spawn(renew(backend.clone(), key)).abort_handle();
+                let held = Some(Held { backend, key, version });
+                Ok(Some(Self { held, renewal }))
+            }
+            _ => Ok(None),
         }
     }
 

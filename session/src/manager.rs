@@ -267,7 +267,7 @@ impl SessionManager {
     }
 
     /// Destroys the sessions of an owner, all but `except`, and says how many. A request that is using one of them at this moment
-    /// does not bring it back.
+    /// does not bring it back. One that gives its session a new id at this very moment may be missed: to be sure, call it again.
     ///
     /// # Errors
     ///

@@ -100,7 +100,8 @@ impl Session {
     /// more changes, until it is reloaded; from then on [`save`](Session::save) is the task's to call, and changes that are dropped without it are reported in
     /// the log. The browser can be told nothing any more, so such a session cannot be created or given a new id.
     ///
-    /// A session that was destroyed meanwhile, or goes by a new id, reads as empty afterwards.
+    /// A session that was destroyed meanwhile reads as empty afterwards. One that was given a new id is followed there within 30 seconds; after that
+    /// it reads as empty, too.
     ///
     /// # Errors
     ///
