@@ -531,15 +531,23 @@ impl Slot {
     }
 }
 
+/// Changes that nobody will save are not dropped without a word.
 impl Drop for Inner {
     fn drop(&mut self) {
         let slot = self.slot.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let own_saves = slot.phase == Phase::Detached || matches!(self.source, Source::Given(_));
-        if own_saves && slot.state.as_ref().is_some_and(|state| state.has_unsaved()) {
-            tracing::error!(
+        if !slot.state.as_ref().is_some_and(|state| state.has_unsaved()) {
+            return;
+        }
+        match (slot.phase, &self.source) {
+            (Phase::Detached, _) | (_, Source::Given(_)) => tracing::error!(
                 target: "session_schema",
                 "changes of a session were dropped unsaved: a session built by hand, or reloaded after its response, has to be saved with `save`"
-            );
+            ),
+            (Phase::Open, Source::Headers(..)) => tracing::info!(
+                target: "session_schema",
+                "a request ended without a response, as when its client hangs up or its handler panics: its changes of the session are dropped"
+            ),
+            (Phase::Committed, Source::Headers(..)) => {}
         }
     }
 }

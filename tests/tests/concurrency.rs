@@ -203,9 +203,15 @@ async fn a_request_that_is_hung_up_in_its_handler_changes_nothing(site: Site) {
         .begin(|session| (session.put("user", 8).unwrap(), regenerate(session)))
         .await;
     site.calls.take();
+    let log = Log::capture();
     slow.hang_up().await;
     assert_eq!(site.calls.take(), Counts::NONE);
     assert_eq!(user(&browser).await, Some(7));
+    let dropped = log.at(Level::INFO);
+    assert!(
+        dropped.iter().any(|entry| entry.message.contains("are dropped")),
+        "{dropped:?}"
+    );
 }
 
 async fn a_save_that_has_begun_ends_though_the_client_hangs_up(site: Site) {
