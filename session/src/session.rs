@@ -308,7 +308,8 @@ impl Session {
     /// # Errors
     ///
     /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when what is there is no `T`, [`ErrorKind::Encode`](crate::ErrorKind::Encode) when JSON cannot hold
-    /// what the function made of it. The save fails with the same kinds if that happens when the function runs again.
+    /// what the function made of it. The save fails with the same kinds if that happens when the function runs again. [`ErrorKind::Conflict`](crate::ErrorKind::Conflict)
+    /// when the function itself changes what is under the key.
     pub fn update<T>(&self, key: &str, change: impl Fn(&mut T) + Send + Sync + 'static) -> Result<()>
     where
         T: Default + Serialize + DeserializeOwned,

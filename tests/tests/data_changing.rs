@@ -373,7 +373,28 @@ async fn a_change_that_does_not_fit_what_is_loaded_fails_the_start(site: Site) {
     assert_eq!(site.payload(&browser.id()).await["count"], "many");
 }
 
+async fn an_update_whose_function_changes_its_own_key_is_an_error_and_not_for_ever(site: Site) {
+    // DATA-28
+    let browser = site.app().browser();
+    let kind = browser.visit(|session| {
+        let own = session.clone();
+        let error = session
+            .update("n", move |n: &mut u64| {
+                own.increment("n", 1).unwrap();
+                *n += 1;
+            })
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("must do nothing but change the value"),
+            "{error}"
+        );
+        error.kind()
+    });
+    assert_eq!(kind.await.value(), ErrorKind::Conflict);
+}
+
 on_every_driver! {
+    an_update_whose_function_changes_its_own_key_is_an_error_and_not_for_ever,
     the_second_put_of_a_key_is_the_one_that_counts,
     a_change_leaves_other_keys_in_place,
     pull_takes_a_value_away,

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use super::{Phase, Session};
 use crate::changes::{Change, UpdateFn};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Text;
+
+/// How often `update` is tried. Clones of a session are few, so that only a function that changes its own key comes near.
+const UPDATES: usize = 1000;
 
 impl Session {
     /// The JSON text under `key`, as this request sees it. Holds no lock: decoding runs code of the application.
@@ -59,7 +62,7 @@ impl Session {
     /// Replaces a JSON text by what `function` makes of it; `None` leaves it as it is.
     pub(crate) fn update_text(&self, key: &str, function: Arc<UpdateFn>) -> Result<()> {
         // The function is the application's, so it runs without the lock, and again if a clone of this session was faster.
-        loop {
+        for _ in 0..UPDATES {
             let before = self.peek(key);
             let after = function(before.as_deref())?;
             let done = self.change_key(key, |state| {
@@ -78,6 +81,13 @@ impl Session {
                 return Ok(());
             }
         }
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "the session value under `{key}` changed each of {UPDATES} times while the function given to `update` ran: the function must \
+                 do nothing but change the value it is given"
+            ),
+        ))
     }
 
     /// Moves the first of `from` that is present to `to`, if that is absent, and removes the others.
