@@ -82,3 +82,10 @@ impl Default for State {
         }
     }
 }
+
+fn warn_of_dropped_changes() {
+    tracing::warn!(
+        target: "session_schema",
+        "changes of a session that has been destroyed or goes by a new id are dropped"
+    );
+}

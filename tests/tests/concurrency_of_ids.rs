@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use session_schema::Session;
+use session_schema::{Clock, Session};
 use session_tests::{
     Browser, Call, Log, Site, Slow, assert_silent, invalidate, key, on_every_driver, regenerate, user,
 };
@@ -44,6 +44,23 @@ async fn a_request_in_flight_for_longer_than_the_grace_is_dropped(site: Site) {
     let slow = browser.begin(|session| session.put("slow", 1).unwrap()).await;
     let new = browser.visit(regenerate).await.value();
     site.clock.advance(Duration::from_secs(30));
+    assert_silent(&slow.finish().await);
+    assert_eq!(Value::Object(site.payload(&new).await), json!({"user": 7}));
+}
+
+async fn a_touch_does_not_prolong_the_time_in_which_a_request_in_flight_may_follow(site: Site) {
+    // CONC-02, DESIGN 6: a slow reader whose touch is due may touch the mark.
+    let browser = signed_in(&site).await;
+    let old = key(&browser.id());
+    let slow = browser.begin(|session| session.put("slow", 1).unwrap()).await;
+    let new = browser.visit(regenerate).await.value();
+    let later = site.clock.now() + Duration::from_secs(3600);
+    assert!(site.store.touch(&old, later).await.unwrap());
+    site.clock.advance(Duration::from_secs(30));
+    assert!(
+        site.store.read(&old).await.unwrap().is_some(),
+        "the mark itself lives on"
+    );
     assert_silent(&slow.finish().await);
     assert_eq!(Value::Object(site.payload(&new).await), json!({"user": 7}));
 }
@@ -282,6 +299,7 @@ async fn a_session_destroyed_by_its_owner_elsewhere_is_not_brought_back(site: Si
 on_every_driver! {
     a_request_in_flight_during_a_regeneration_is_merged_and_sends_no_cookie,
     a_request_in_flight_for_longer_than_the_grace_is_dropped,
+    a_touch_does_not_prolong_the_time_in_which_a_request_in_flight_may_follow,
     a_request_in_flight_follows_through_several_regenerations,
     a_new_request_with_the_old_id_gets_an_empty_session_and_no_cookie,
     the_mark_in_the_place_of_an_old_id_holds_no_id_and_is_nobodys_session,

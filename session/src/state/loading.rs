@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{CookieChange, Origin, State};
+use super::{CookieChange, Origin, State, warn_of_dropped_changes};
 use crate::backend::{Backend, Found, Stored};
 use crate::changes::{Change, Changes};
 use crate::draft::Draft;
@@ -127,7 +127,7 @@ impl State {
     /// The record is gone. What was changed has no place any more.
     pub(super) fn lose(&mut self) {
         if !self.changes.is_empty() {
-            tracing::warn!(target: "session_schema", "changes of a session that has been destroyed or goes by a new id are dropped");
+            warn_of_dropped_changes();
         }
         self.origin = Origin::Lost;
         self.forget_everything();

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{CookieChange, Origin, State};
+use super::{CookieChange, Origin, State, warn_of_dropped_changes};
 use crate::backend::{Backend, Stored};
 use crate::changes::{Change, Changes};
 use crate::draft::Draft;
@@ -137,7 +137,7 @@ impl State {
             }
             Ok(Outcome::AsItWas) => {
                 if let Plan::Drop = plan {
-                    tracing::warn!(target: "session_schema", "changes of a session that has been destroyed or goes by a new id are dropped");
+                    warn_of_dropped_changes();
                     self.draft = Draft::empty();
                 }
                 Ok(())
