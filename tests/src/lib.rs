@@ -14,6 +14,7 @@ pub mod counted;
 mod counting;
 mod faults;
 mod log;
+pub mod servers;
 mod site;
 mod visitor;
 

@@ -1,0 +1,151 @@
+//! Servers that tests start: each on a free port of this machine, in a folder of its own, ended with the test's process
+//! at the latest, even if that is killed.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A program of this machine. `places` are looked in when it is not in the search path, as Debian's PostgreSQL is not.
+///
+/// # Panics
+///
+/// When it is not installed, saying how to install it.
+pub fn program(name: &str, package: &str, places: &[&str]) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&path).chain(places.iter().map(PathBuf::from));
+    let found = directories
+        .map(|directory| directory.join(name))
+        .find(|file| file.is_file());
+    found.unwrap_or_else(|| {
+        panic!("the tests need `{name}`, which is not installed: run `./test`, which installs it, or `apt-get install {package}`")
+    })
+}
+
+/// A port of the loopback interface that nothing listens on.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    listener.local_addr().expect("a listener has an address").port()
+}
+
+/// A running process, killed when this is dropped or the test's process ends, however that comes about.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `program` with what `arguments` adds, as `user` if the tests run as root and one is named (PostgreSQL does not run
+    /// as root). What it prints goes to a file `log` in `folder`.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn start(program: &Path, folder: &Path, user: Option<&str>, arguments: impl FnOnce(&mut Command)) -> Self {
+        let log = folder.join("log");
+        let file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("the log can be written");
+        let mut command = Command::new(self::program("setpriv", "util-linux", &[]));
+        command.args(["--pdeathsig", "KILL"]);
+        if let Some(user) = user.filter(|_| is_root()) {
+            command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+        }
+        command.arg("--").arg(program).stdin(Stdio::null());
+        command
+            .stdout(file.try_clone().expect("a file can be shared"))
+            .stderr(file);
+        arguments(&mut command);
+        Self {
+            child: spawn(command),
+            log,
+        }
+    }
+
+    /// Ends it as a power cut does.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends a signal by name: `STOP`, `CONT`, `TERM`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such signal.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill")
+            .args(["-s", signal, &self.child.id().to_string()])
+            .status();
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "the signal {signal} can be sent"
+        );
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// What it has printed.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until `ready` says so.
+    ///
+    /// # Panics
+    ///
+    /// When the process ends before, or takes a minute; with what it has printed.
+    pub fn wait_until(&mut self, mut ready: impl FnMut() -> bool) {
+        let since = Instant::now();
+        while !ready() {
+            let ended = self.ended();
+            assert!(ended.is_none(), "a server ended at once, {ended:?}:\n{}", self.log());
+            assert!(
+                since.elapsed() < Duration::from_secs(60),
+                "a server does not get ready:\n{}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Whether this process may become another user.
+pub fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output();
+    id.is_ok_and(|id| id.stdout.trim_ascii() == b"0")
+}
+
+/// A process gets its signal when the *thread* that started it ends: all are started by one that does not.
+fn spawn(command: Command) -> Child {
+    type Order = (Command, mpsc::Sender<Child>);
+    static STARTER: std::sync::LazyLock<mpsc::Sender<Order>> = std::sync::LazyLock::new(|| {
+        let (orders, received) = mpsc::channel::<Order>();
+        thread::spawn(move || {
+            for (mut command, answer) in received {
+                let child = command.spawn().expect("a server can be started");
+                let _ = answer.send(child);
+            }
+        });
+        orders
+    });
+    let (answer, child) = mpsc::channel();
+    STARTER
+        .send((command, answer))
+        .expect("the thread that starts servers runs");
+    child.recv().expect("a server was started")
+}
