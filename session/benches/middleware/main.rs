@@ -1,8 +1,8 @@
-//! What a session costs a request, beside bare axum and another library, measured in one process.
+//! What a session costs a request, beside bare axum and another library, measured within one process.
 //!
 //! ```text
-//! cargo bench --bench middleware                           times and ratios, in about ten seconds
-//! cargo bench --bench middleware -- time 9 100000          nine rounds of 100,000 requests
+//! cargo bench --bench middleware                           times and ratios: nine rounds of 100,000 requests
+//! cargo bench --bench middleware -- time 3 20000           three rounds of 20,000
 //! cargo bench --bench middleware -- instructions           instructions and allocations, by valgrind
 //! cargo bench --bench middleware -- run ours replace 5000  only that, for a profiler
 //! ```
@@ -33,6 +33,7 @@ const USAGE: &str = "usage: cargo bench --bench middleware [-- MODE], where MODE
   time [ROUNDS [REQUESTS]]           measure times (the default)
   instructions [REQUESTS]            count instructions and allocations; needs valgrind
   run CONTENDER WORKLOAD [REQUESTS]  serve requests, for a profiler
+  turn CONTENDER WORKLOAD [REQUESTS] the same, and say how many nanoseconds one took
   check                              only check that the workloads do what they say";
 
 fn main() -> ExitCode {
@@ -57,13 +58,20 @@ fn run_mode(mode: &str, words: &[String]) -> Result<(), String> {
     let number = |at, default| word(at).map_or(Ok(default), number);
     match word(0).unwrap_or(mode) {
         "check" => check(),
-        "time" => time(number(1, 15)?, number(2, 10_000)?),
+        "time" => time(number(1, 9)?, number(2, 100_000)?)?,
         "instructions" => instructions(number(1, 2_000)?)?,
-        "run" => run(
-            word(1).unwrap_or_default(),
-            word(2).unwrap_or_default(),
-            number(3, 2_000)?,
-        )?,
+        "run" => {
+            let (contender, workload) = pair(word(1), word(2))?;
+            let requests = number(3, 2_000)?;
+            runtime().block_on(async { Visit::new(contender, workload).await.repeat(requests).await });
+        }
+        "turn" => {
+            let (contender, workload) = pair(word(1), word(2))?;
+            println!(
+                "{}",
+                runtime().block_on(time::turn(contender, workload, number(3, 100_000)?))
+            );
+        }
         _ => return Err(USAGE.to_owned()),
     }
     Ok(())
@@ -83,14 +91,15 @@ fn check() {
     }
 }
 
-fn time(rounds: usize, requests: usize) {
+fn time(rounds: usize, requests: usize) -> Result<(), String> {
     check();
-    println!("Median of {rounds} rounds of {requests} requests, in turns of a hundred, and its ratio to bare axum.\n");
-    let times = time::measure(&runtime(), rounds, requests);
+    println!("Median of {rounds} rounds of {requests} requests, and its ratio to bare axum.\n");
+    let times = time::measure(rounds, requests)?;
     print!(
         "{}",
         table::render(|contender, workload| times.show(contender, workload))
     );
+    Ok(())
 }
 
 fn instructions(requests: usize) -> Result<(), String> {
@@ -106,20 +115,15 @@ fn instructions(requests: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Serves requests and says nothing; the first half of `instructions`, and good for `perf` and `valgrind` by hand.
-fn run(contender: &str, workload: &str, requests: usize) -> Result<(), String> {
-    let pair = |(by, what): &(&Contender, Workload)| by.id == contender && what.id() == workload;
-    let Some((contender, workload)) = contender::pairs().find(pair) else {
+fn pair(contender: Option<&str>, workload: Option<&str>) -> Result<(&'static Contender, Workload), String> {
+    let (contender, workload) = (contender.unwrap_or_default(), workload.unwrap_or_default());
+    let is_it = |(by, what): &(&Contender, Workload)| by.id == contender && what.id() == workload;
+    contender::pairs().find(is_it).ok_or_else(|| {
         let known: Vec<_> = contender::pairs()
             .map(|(by, what)| format!("{} {}", by.id, what.id()))
             .collect();
-        return Err(format!(
-            "`{contender} {workload}` is none of: {}\n{USAGE}",
-            known.join(", ")
-        ));
-    };
-    runtime().block_on(async { Visit::new(contender, workload).await.repeat(requests).await });
-    Ok(())
+        format!("`{contender} {workload}` is none of: {}\n{USAGE}", known.join(", "))
+    })
 }
 
 fn runtime() -> Runtime {

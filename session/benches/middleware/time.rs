@@ -1,8 +1,9 @@
-//! Times, in short turns that everybody has again and again: what slows the machine for a while slows all of them.
+//! Times: rounds in which everybody has a turn, in a process of its own, so that nobody works in the memory another has left
+//! behind. What slows the machine for a while spoils a turn, not the median.
 
+use std::env;
+use std::process::Command;
 use std::time::Instant;
-
-use tokio::runtime::Runtime;
 
 use crate::contender::{self, Contender};
 use crate::workload::{Visit, Workload};
@@ -23,42 +24,45 @@ impl Times {
     }
 }
 
-/// How many requests are measured at once: few enough that most bursts are over before the machine turns to something else.
-const BURST: usize = 100;
-
-pub(crate) fn measure(runtime: &Runtime, rounds: usize, requests: usize) -> Times {
+/// # Errors
+///
+/// When this program cannot start itself, or fails then.
+pub(crate) fn measure(rounds: usize, requests: usize) -> Result<Times, String> {
     let pairs: Vec<_> = contender::pairs().collect();
     let mut times = vec![Vec::new(); pairs.len()];
-    for _ in 0..rounds {
-        // New applications in every round: sessions pile up in them.
-        let visits = pairs
-            .iter()
-            .map(|&(contender, workload)| runtime.block_on(Visit::new(contender, workload)));
-        let visits: Vec<_> = visits.collect();
-        for burst in 0..requests.div_ceil(BURST) {
-            for turn in 0..pairs.len() {
-                // Nobody always comes after the same other.
-                let at = (turn + burst) % pairs.len();
-                times[at].push(runtime.block_on(one_burst(&visits[at])));
-            }
+    for round in 0..rounds {
+        for turn in 0..pairs.len() {
+            // Nobody always comes after the same other.
+            let at = if round % 2 == 0 { turn } else { pairs.len() - 1 - turn };
+            let (contender, workload) = pairs[at];
+            times[at].push(start_turn(contender, workload, requests)?);
         }
     }
     let medians = times.into_iter().map(median);
-    Times(
-        pairs
-            .iter()
-            .zip(medians)
-            .map(|(&(by, what), time)| (by.id, what, time))
-            .collect(),
-    )
+    let of_pair = |(&(by, what), time): (&(&'static Contender, Workload), f64)| (by.id, what, time);
+    Ok(Times(pairs.iter().zip(medians).map(of_pair).collect()))
 }
 
-async fn one_burst(visit: &Visit) -> f64 {
-    // The others have had the caches.
-    visit.repeat(BURST / 10).await;
+fn start_turn(contender: &Contender, workload: Workload, requests: usize) -> Result<f64, String> {
+    let bench = env::current_exe().map_err(|error| format!("this program cannot find itself: {error}"))?;
+    let mut turn = Command::new(bench);
+    turn.args(["turn", contender.id, workload.id(), &requests.to_string()]);
+    let turn = turn
+        .output()
+        .map_err(|error| format!("this program cannot be started: {error}"))?;
+    let time = String::from_utf8_lossy(&turn.stdout);
+    time.trim()
+        .parse()
+        .map_err(|_| format!("a turn failed: {time}{}", String::from_utf8_lossy(&turn.stderr)))
+}
+
+/// Nanoseconds per request, once the caches know what there is to do.
+pub(crate) async fn turn(contender: &Contender, workload: Workload, requests: usize) -> f64 {
+    let visit = Visit::new(contender, workload).await;
+    visit.repeat(requests / 20).await;
     let start = Instant::now();
-    visit.repeat(BURST).await;
-    start.elapsed().as_nanos() as f64 / BURST as f64
+    visit.repeat(requests).await;
+    start.elapsed().as_nanos() as f64 / requests as f64
 }
 
 fn median(mut times: Vec<f64>) -> f64 {
