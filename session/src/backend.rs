@@ -1,6 +1,7 @@
 //! What all sessions of a layer share, and how one is found in the store.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -26,15 +27,40 @@ pub(crate) struct Backend {
     pub(crate) cookie: CookieWriter,
 }
 
-/// A session in the store: its id, under which key it is, and what the request has seen of it.
+/// A session in the store: where it is, and what the request has seen of it. Cheap to clone and to move.
 #[derive(Clone)]
 pub(crate) struct Stored {
+    place: Arc<Place>,
+    pub(crate) record: Record,
+}
+
+/// Where a session is in the store.
+pub(crate) struct Place {
     pub(crate) id: SessionId,
     pub(crate) key: StoreKey,
-    pub(crate) record: Record,
     /// The request came with an id that was given up while it ran: `key` is the place of the session that took over, and
     /// its id is not ours to know.
     pub(crate) joined: bool,
+}
+
+impl Stored {
+    pub(crate) fn new(place: Arc<Place>, record: Record) -> Self {
+        Self { place, record }
+    }
+
+    /// The session has moved on to another key.
+    pub(crate) fn join(&mut self, key: StoreKey) {
+        let (id, joined) = (self.id, true);
+        self.place = Arc::new(Place { id, key, joined });
+    }
+}
+
+impl Deref for Stored {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
 }
 
 /// What the ids of a request lead to.
@@ -69,37 +95,39 @@ impl Backend {
         }
     }
 
+    /// Where the session of an id is. Shared, so that what waits for the store holds a pointer and not two strings.
+    pub(crate) fn place_of(&self, id: SessionId) -> Arc<Place> {
+        let (key, joined) = (self.key_of(&id), false);
+        Arc::new(Place { id, key, joined })
+    }
+
     /// The first of the ids that leads to a live session. They are asked for one by one, so that nothing but their number is
     /// kept while the store is asked.
     pub(crate) async fn find(&self, nth_id: impl Fn(usize) -> Option<SessionId>) -> Result<Found> {
-        let mut found = Found::Nothing;
-        for at in 0..CANDIDATES {
-            let Some(id) = nth_id(at) else { break };
+        let (mut at, mut moved) = (0, false);
+        while let Some(place) = nth_id(at).filter(|_| at < CANDIDATES).map(|id| self.place_of(id)) {
             if at == 0 {
                 self.open().await?;
             }
-            let (key, now) = (self.key_of(&id), self.clock.now());
-            match self.limited().read(&key).await? {
+            at += 1;
+            let now = self.clock.now();
+            match self.limited().read(&place.key).await? {
                 None => {
                     tracing::debug!(target: "session_schema", "the session id of the request is not known, or expired")
                 }
                 Some(record) => match self.judge(&record, now) {
                     Verdict::Live => {
-                        let joined = false;
-                        let stored = Stored {
-                            id,
-                            key,
-                            record,
-                            joined,
-                        };
-                        return Ok(Found::Session(stored, now));
+                        return Ok(Found::Session(Stored::new(place, record), now));
                     }
-                    Verdict::Moved => found = Found::Moved,
+                    Verdict::Moved => moved = true,
                     Verdict::Dead => {}
                 },
             }
         }
-        Ok(found)
+        Ok(match moved {
+            true => Found::Moved,
+            false => Found::Nothing,
+        })
     }
 
     fn judge(&self, record: &Record, now: SystemTime) -> Verdict {

@@ -2,8 +2,7 @@
 //!
 //! * [`CookieSettings`] are checked once, when the layer is built: what a browser would ignore or refuse is an error
 //!   there.
-//! * [`CookieWriter`] holds the attributes rendered, so that setting a cookie copies two strings and writes two
-//!   numbers.
+//! * [`CookieWriter`] holds the attributes rendered, so that setting a cookie copies four strings.
 //! * [`candidates`] finds ids in what a browser sent. Whatever else is in there is no error: it comes from anyone.
 //!
 //! The rules are those of [RFC 6265] and of its successor, which browsers follow already ([RFC 6265bis]).
@@ -11,7 +10,8 @@
 //! [RFC 6265]: https://www.rfc-editor.org/rfc/rfc6265
 //! [RFC 6265bis]: https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis
 
-use std::fmt::Write;
+use std::fmt;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cookie::Cookie;
@@ -162,6 +162,8 @@ pub(crate) struct CookieWriter {
     /// Path=/`.
     template: Box<str>,
     removal: HeaderValue,
+    /// The last expiry that was written: whoever begins a session in the same second has the same.
+    last: Arc<Mutex<Written>>,
 }
 
 impl CookieWriter {
@@ -178,11 +180,12 @@ impl CookieWriter {
         }
         let template = cookie.to_string();
         let mut removal = template.clone();
-        Expiry::new(UNIX_EPOCH, UNIX_EPOCH).write(&mut removal);
+        removal += &Expiry::new(UNIX_EPOCH, UNIX_EPOCH).to_string();
         Self {
             name: settings.name.as_str().into(),
             template: template.into(),
             removal: HeaderValue::try_from(removal).expect("the settings were checked to be visible ASCII"),
+            last: Arc::default(),
         }
     }
 
@@ -194,19 +197,21 @@ impl CookieWriter {
     /// The cookie that holds `id`, until `expiry`: the present moment and the moment the session expires. Without an
     /// expiry the browser drops it when it closes.
     pub(crate) fn set(&self, id: &SessionId, expiry: Option<(SystemTime, SystemTime)>) -> HeaderValue {
-        let expiry = expiry.map(|(now, expires_at)| Expiry::new(now, expires_at));
-        let (name, attributes) = self.template.split_at(self.name.len() + "=".len());
-        let len = self.template.len() + id.as_str().len() + expiry.as_ref().map_or(0, Expiry::len);
-        // The exact capacity, because a larger buffer would be reallocated or boxed once more inside `HeaderValue`.
-        let mut text = String::with_capacity(len);
-        text.push_str(name);
-        text.push_str(id.as_str());
-        text.push_str(attributes);
-        if let Some(expiry) = expiry {
-            expiry.write(&mut text);
+        let Some((now, expires_at)) = expiry else {
+            return self.value(id, "");
+        };
+        let expiry = Expiry::new(now, expires_at);
+        match self.last.try_lock() {
+            Ok(mut last) => self.value(id, last.text_of(expiry)),
+            Err(_) => self.value(id, Written::default().text_of(expiry)),
         }
-        debug_assert_eq!(text.len(), len);
-        let mut value = HeaderValue::try_from(text).expect("the settings were checked to be visible ASCII");
+    }
+
+    fn value(&self, id: &SessionId, expiry: &str) -> HeaderValue {
+        let (name, attributes) = self.template.split_at(self.name.len() + "=".len());
+        let parts = [name, id.as_str(), attributes, expiry];
+        // `concat` makes it of the exact size, because a larger buffer would be reallocated or boxed once more inside `HeaderValue`.
+        let mut value = HeaderValue::try_from(parts.concat()).expect("the settings were checked to be visible ASCII");
         value.set_sensitive(true);
         value
     }
@@ -222,35 +227,45 @@ impl CookieWriter {
 ///
 /// Both are rounded up to seconds: a client that dropped the cookie before the server drops the session would end it
 /// early.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Expiry {
     max_age: u64,
-    expires: HttpDate,
+    /// Seconds since 1970.
+    expires: u64,
 }
 
 impl Expiry {
-    const MAX_AGE: &str = "; Max-Age=";
-    const EXPIRES: &str = "; Expires=";
-    /// As in `Thu, 01 Jan 1970 00:00:00 GMT` (RFC 9110 section 5.6.7).
-    const DATE_LEN: usize = 29;
-
     fn new(now: SystemTime, expires_at: SystemTime) -> Self {
         let expires_at = expires_at.min(end_of_time());
-        let since_epoch = seconds_between(UNIX_EPOCH, expires_at);
         Self {
             max_age: seconds_between(now, expires_at),
-            expires: HttpDate::from(UNIX_EPOCH + Duration::from_secs(since_epoch)),
+            expires: seconds_between(UNIX_EPOCH, expires_at),
         }
     }
+}
 
-    fn len(&self) -> usize {
-        let digits = self.max_age.checked_ilog10().unwrap_or(0) as usize + 1;
-        Self::MAX_AGE.len() + digits + Self::EXPIRES.len() + Self::DATE_LEN
+/// The two attributes.
+impl fmt::Display for Expiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let expires = HttpDate::from(UNIX_EPOCH + Duration::from_secs(self.expires));
+        write!(f, "; Max-Age={}; Expires={expires}", self.max_age)
     }
+}
 
-    fn write(&self, text: &mut String) {
-        let Self { max_age, expires } = self;
-        write!(text, "{}{max_age}{}{expires}", Self::MAX_AGE, Self::EXPIRES)
-            .expect("writing to a String does not fail");
+/// An expiry and its text, once there was one.
+#[derive(Debug, Default)]
+struct Written {
+    expiry: Expiry,
+    text: String,
+}
+
+impl Written {
+    fn text_of(&mut self, expiry: Expiry) -> &str {
+        if self.text.is_empty() || self.expiry != expiry {
+            self.text = expiry.to_string();
+            self.expiry = expiry;
+        }
+        &self.text
     }
 }
 

@@ -18,7 +18,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// With the feature `axum` it is a response: 503 when the store is out of reach or too busy with this very session, 423 when
 /// another request has it for itself, 500 otherwise, with an empty body. What happened is in the log.
-pub struct Error {
+///
+/// It is one pointer, so that a `Result` of what can go wrong is hardly larger than what goes well.
+pub struct Error(Box<Reason>);
+
+struct Reason {
     kind: ErrorKind,
     message: Box<str>,
     source: Option<BoxError>,
@@ -51,27 +55,28 @@ pub enum ErrorKind {
 }
 
 impl Error {
+    #[cold]
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Reason {
             kind,
             message: message.into().into_boxed_str(),
             source: None,
-        }
+        }))
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
-        self.source = Some(source.into());
+        self.0.source = Some(source.into());
         self
     }
 
     /// What sort of error it is.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// The status of the response that the error becomes.
     pub(crate) fn status(&self) -> StatusCode {
-        match self.kind {
+        match self.kind() {
             ErrorKind::Unavailable | ErrorKind::Conflict => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Busy => StatusCode::LOCKED,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
@@ -104,37 +109,33 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Error")
-            .field("kind", &self.kind)
-            .field("message", &self.message)
-            .field("source", &self.source)
+            .field("kind", &self.0.kind)
+            .field("message", &self.0.message)
+            .field("source", &self.0.source)
             .finish()
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.0.source.as_deref().map(|source| source as _)
     }
 }
 
 impl From<DriverError> for Error {
     fn from(error: DriverError) -> Self {
-        let (kind, message) = match error.unavailable {
+        let (kind, message) = match error.is_unavailable() {
             true => (ErrorKind::Unavailable, "the session store is out of reach"),
             false => (ErrorKind::Driver, "the session store answered with an error"),
         };
-        Self {
-            kind,
-            message: message.into(),
-            source: Some(error.source),
-        }
+        Self::new(kind, message).with_source(error.0.source)
     }
 }
 
@@ -143,7 +144,9 @@ impl From<DriverError> for Error {
 /// A driver says no more than whose fault it is: [`unavailable`](DriverError::unavailable) becomes 503,
 /// [`backend`](DriverError::backend) 500. The source goes to the log, so it must hold no session id and no
 /// stored value.
-pub struct DriverError {
+pub struct DriverError(Box<Failure>);
+
+struct Failure {
     unavailable: bool,
     source: BoxError,
 }
@@ -151,29 +154,28 @@ pub struct DriverError {
 impl DriverError {
     /// The store is out of reach or did not answer in time: trying again later may help.
     pub fn unavailable(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self {
-            unavailable: true,
-            source: source.into(),
-        }
+        Self::of(true, source.into())
     }
 
     /// The store answered with an error.
     pub fn backend(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self {
-            unavailable: false,
-            source: source.into(),
-        }
+        Self::of(false, source.into())
+    }
+
+    #[cold]
+    fn of(unavailable: bool, source: BoxError) -> Self {
+        Self(Box::new(Failure { unavailable, source }))
     }
 
     /// Whether the store was out of reach, as opposed to answering with an error.
     pub fn is_unavailable(&self) -> bool {
-        self.unavailable
+        self.0.unavailable
     }
 }
 
 impl fmt::Display for DriverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.unavailable {
+        f.write_str(match self.is_unavailable() {
             true => "the session store is out of reach",
             false => "the session store answered with an error",
         })
@@ -183,15 +185,15 @@ impl fmt::Display for DriverError {
 impl fmt::Debug for DriverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DriverError")
-            .field("unavailable", &self.unavailable)
-            .field("source", &self.source)
+            .field("unavailable", &self.0.unavailable)
+            .field("source", &self.0.source)
             .finish()
     }
 }
 
 impl StdError for DriverError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(self.source.as_ref())
+        Some(self.0.source.as_ref())
     }
 }
 

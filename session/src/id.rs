@@ -19,6 +19,7 @@ const KEY_MAX: usize = 64;
 ///
 /// 40 characters are exactly 30 bytes: every id has one spelling only.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(align(8))] // Copied in words, wherever it stands.
 pub struct SessionId([u8; ID_LEN]);
 
 impl SessionId {
@@ -107,6 +108,7 @@ impl Reserve {
 ///
 /// It consists of 1 to 64 characters of `A-Z a-z 0-9 _ -`, whoever made it, so it is safe in a file name, an SQL literal or a Redis key.
 #[derive(Clone, Copy)]
+#[repr(align(8))]
 pub struct StoreKey {
     len: u8,
     bytes: [u8; KEY_MAX],

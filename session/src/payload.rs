@@ -66,8 +66,19 @@ struct Index {
 
 /// Where an entry stands in the text. Offsets of 32 bits: a payload of 4 GiB does not count as one.
 struct Entry {
+    /// See [`prefix`].
+    prefix: u64,
     key: KeyText,
     value: (u32, u32),
+}
+
+/// The first eight bytes of a key as a number, zeros behind a shorter one. Of two keys the smaller has the smaller one, unless
+/// they have the same: few comparisons have to look at the text.
+fn prefix(key: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    let len = key.len().min(bytes.len());
+    bytes[..len].copy_from_slice(&key[..len]);
+    u64::from_be_bytes(bytes)
 }
 
 enum KeyText {
@@ -164,7 +175,7 @@ impl Payload {
             true => &index.entries[first..first + count],
             false => &index.entries,
         };
-        let at = entries.binary_search_by(|entry| entry.key(self.text()).cmp(key.as_bytes()));
+        let at = find(entries, self.text(), key.as_bytes());
         at.ok().map(|at| &entries[at])
     }
 
@@ -185,23 +196,18 @@ impl Payload {
             .map(|(key, value)| length(key) + value.as_ref().map_or(0, length) + 6)
             .sum();
         let mut writer = Writer::new(self.text().len() + grown, old.len() + edits.len());
-        let mut edits = edits
-            .iter()
-            .map(|(key, value)| (key.as_ref(), value.as_ref().map(T::as_ref)))
-            .peekable();
-        for entry in old {
-            let key = entry.key(self.text());
-            while let Some((new, value)) = edits.next_if(|(new, _)| new.as_bytes() < key) {
-                writer.entry(new, value);
-            }
-            match edits.next_if(|(new, _)| new.as_bytes() == key) {
-                Some((new, value)) => writer.entry(new, value),
-                None => writer.copy(self, entry),
-            }
+        let mut rest = old;
+        for (key, value) in edits {
+            let (key, value) = (key.as_ref(), value.as_ref().map(T::as_ref));
+            let (before, after) = match find(rest, self.text(), key.as_bytes()) {
+                Ok(at) => (&rest[..at], &rest[at + 1..]),
+                Err(at) => rest.split_at(at),
+            };
+            writer.copy(self, before);
+            writer.entry(key, value);
+            rest = after;
         }
-        for (new, value) in edits {
-            writer.entry(new, value);
-        }
+        writer.copy(self, rest);
         writer.finish()
     }
 }
@@ -212,7 +218,28 @@ impl fmt::Debug for Payload {
     }
 }
 
+/// The place of a key among sorted entries, or the one where it would be.
+fn find(entries: &[Entry], text: &[u8], key: &[u8]) -> Result<usize, usize> {
+    let wanted = prefix(key);
+    entries.binary_search_by(|entry| {
+        let by_prefix = entry.prefix.cmp(&wanted);
+        by_prefix.then_with(|| entry.key(text).cmp(key))
+    })
+}
+
 impl Entry {
+    fn is_reserved(&self) -> bool {
+        self.prefix >> 56 == u64::from(b'_')
+    }
+
+    /// Where it begins and ends, if it is written as [`Writer`] does: `"key":value`.
+    fn compact(&self) -> Option<(u32, u32)> {
+        match self.key {
+            KeyText::Plain(start, end) if self.value.0 == end + 2 => Some((start - 1, self.value.1)),
+            _ => None,
+        }
+    }
+
     fn key<'a>(&'a self, text: &'a [u8]) -> &'a [u8] {
         match &self.key {
             KeyText::Plain(start, end) => &text[*start as usize..*end as usize],
@@ -234,10 +261,7 @@ impl Index {
         entries.sort_by(|one, other| one.key(text.as_bytes()).cmp(other.key(text.as_bytes())));
         entries.dedup_by(|next, kept| next.key(text.as_bytes()) == kept.key(text.as_bytes()));
         let first = entries.partition_point(|entry| entry.key(text.as_bytes()) < b"_".as_slice());
-        let count = entries[first..]
-            .iter()
-            .take_while(|entry| entry.key(text.as_bytes()).starts_with(b"_"))
-            .count();
+        let count = entries[first..].iter().take_while(|entry| entry.is_reserved()).count();
         Some(Self {
             entries,
             reserved: (first, count),
@@ -261,6 +285,7 @@ impl<'de> Visitor<'de> for IndexVisitor<'de> {
             if depth(value.get()) > MAX_DEPTH {
                 return Err(serde::de::Error::custom("nested too deeply"));
             }
+            let prefix = prefix(key.0.as_bytes());
             let key = match key.0 {
                 Cow::Borrowed(key) => {
                     let (start, end) = place(self.0, key);
@@ -268,10 +293,8 @@ impl<'de> Visitor<'de> for IndexVisitor<'de> {
                 }
                 Cow::Owned(key) => KeyText::Escaped(key.into()),
             };
-            entries.push(Entry {
-                key,
-                value: place(self.0, value.get()),
-            });
+            let value = place(self.0, value.get());
+            entries.push(Entry { prefix, key, value });
         }
         Ok(entries)
     }
@@ -352,47 +375,73 @@ impl Writer {
             KeyText::Escaped(key.into())
         };
         self.text.push(b':');
-        self.value(key_text, value, is_reserved(key));
+        self.value(prefix(key.as_bytes()), key_text, value);
     }
 
-    /// Copies an entry with its key as it is written.
-    fn copy(&mut self, from: &Payload, entry: &Entry) {
+    /// Copies entries with their keys as they are written.
+    fn copy(&mut self, from: &Payload, mut entries: &[Entry]) {
+        while let Some(first) = entries.first() {
+            let together = self.copy_together(from, entries);
+            if together == 0 {
+                self.copy_apart(from, first);
+            }
+            entries = &entries[together.max(1)..];
+        }
+    }
+
+    /// Copies the first entries in one piece, as many as stand one after the other, as this writer writes them. Says how many.
+    fn copy_together(&mut self, from: &Payload, entries: &[Entry]) -> usize {
+        let Some((start, mut end)) = entries.first().and_then(Entry::compact) else {
+            return 0;
+        };
+        self.separate();
+        let at = self.position();
+        let mut count = 0;
+        for entry in entries {
+            let (KeyText::Plain(key_start, key_end), Some((entry_start, entry_end))) = (&entry.key, entry.compact())
+            else {
+                break;
+            };
+            if count > 0 && entry_start != end + 1 {
+                break;
+            }
+            let moved = |place: u32| place - start + at;
+            let key = KeyText::Plain(moved(*key_start), moved(*key_end));
+            self.index(entry.prefix, key, (moved(entry.value.0), moved(entry.value.1)));
+            (count, end) = (count + 1, entry_end);
+        }
+        self.text.extend_from_slice(&from.text()[start as usize..end as usize]);
+        count
+    }
+
+    fn copy_apart(&mut self, from: &Payload, entry: &Entry) {
         let KeyText::Plain(start, end) = entry.key else {
             return self.entry(from.key(entry), Some(from.slice(entry.value)));
         };
         self.separate();
-        let reserved = from.text()[start as usize..end as usize].first() == Some(&b'_');
-        let shift = |place: u32, by: u32| place - (start - 1) + by;
-        let (at, (value_start, value_end)) = (self.position(), entry.value);
-        if value_start == end + 2 {
-            // `"key":value` without spaces is copied in one piece.
-            self.text
-                .extend_from_slice(&from.text()[start as usize - 1..value_end as usize]);
-            let key = KeyText::Plain(shift(start, at), shift(end, at));
-            self.index(key, (shift(value_start, at), shift(value_end, at)), reserved);
-        } else {
-            self.text
-                .extend_from_slice(&from.text()[start as usize - 1..=end as usize]);
-            self.text.push(b':');
-            let key = KeyText::Plain(shift(start, at), shift(end, at));
-            self.value(key, from.slice(entry.value), reserved);
-        }
+        let at = self.position();
+        self.text
+            .extend_from_slice(&from.text()[start as usize - 1..=end as usize]);
+        self.text.push(b':');
+        let key = KeyText::Plain(at + 1, at + 1 + end - start);
+        self.value(entry.prefix, key, from.slice(entry.value));
     }
 
-    fn value(&mut self, key: KeyText, value: &str, reserved: bool) {
+    fn value(&mut self, prefix: u64, key: KeyText, value: &str) {
         let start = self.position();
         self.text.extend_from_slice(value.as_bytes());
-        self.index(key, (start, self.position()), reserved);
+        self.index(prefix, key, (start, self.position()));
     }
 
-    fn index(&mut self, key: KeyText, value: (u32, u32), reserved: bool) {
-        if reserved {
+    fn index(&mut self, prefix: u64, key: KeyText, value: (u32, u32)) {
+        let entry = Entry { prefix, key, value };
+        if entry.is_reserved() {
             if self.reserved.1 == 0 {
                 self.reserved.0 = self.entries.len();
             }
             self.reserved.1 += 1;
         }
-        self.entries.push(Entry { key, value });
+        self.entries.push(entry);
     }
 
     fn finish(mut self) -> Payload {

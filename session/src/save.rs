@@ -119,15 +119,9 @@ impl Backend {
     async fn create(&self, mut id: SessionId, record: &Record) -> Result<Stored> {
         self.open().await?;
         for _ in 0..IDS {
-            let key = self.key_of(&id);
-            if let Written::Done(version) = self.limited().write(&key, record, Expected::Absent).await? {
-                let record = record.clone().with_version(version);
-                return Ok(Stored {
-                    id,
-                    key,
-                    record,
-                    joined: false,
-                });
+            let place = self.place_of(id);
+            if let Written::Done(version) = self.limited().write(&place.key, record, Expected::Absent).await? {
+                return Ok(Stored::new(place, record.clone().with_version(version)));
             }
             id = SessionId::generate()?;
         }
@@ -319,8 +313,7 @@ impl Backend {
                 }
                 Some(mark) if mark.until <= now => return Ok(None),
                 Some(mark) => {
-                    stored.key = mark.to;
-                    stored.joined = true;
+                    stored.join(mark.to);
                     newer = self.limited().read(&mark.to).await?;
                 }
             }

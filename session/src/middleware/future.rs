@@ -3,7 +3,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
+use http::header::{CACHE_CONTROL, Entry, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue, Response};
 use pin_project_lite::pin_project;
 
@@ -17,25 +17,24 @@ pin_project! {
     /// The response of a [`SessionService`](crate::SessionService), once its session has been saved.
     pub struct ResponseFuture<F, B> {
         #[pin]
-        inner: F,
+        step: Step<F, B>,
         session: Option<Session>,
-        saving: Option<Saving<B>>,
     }
 }
 
-/// A response that waits for its session to be saved.
-struct Saving<B> {
-    response: Response<B>,
-    commit: RunToEnd<Committed>,
+pin_project! {
+    /// One after the other, in the same place: what is moved with every request stays small.
+    #[project = StepProjection]
+    enum Step<F, B> {
+        Handling { #[pin] inner: F },
+        Saving { response: Option<Response<B>>, commit: RunToEnd<Committed> },
+    }
 }
 
 impl<F, B> ResponseFuture<F, B> {
     pub(crate) fn new(inner: F, session: Option<Session>) -> Self {
-        Self {
-            inner,
-            session,
-            saving: None,
-        }
+        let step = Step::Handling { inner };
+        Self { step, session }
     }
 }
 
@@ -47,10 +46,10 @@ where
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if this.saving.is_none() {
-            let mut response = ready!(this.inner.poll(cx))?;
-            let Some(session) = this.session.as_ref() else {
+        let mut this = self.project();
+        if let StepProjection::Handling { inner } = this.step.as_mut().project() {
+            let mut response = ready!(inner.poll(cx))?;
+            let Some(session) = this.session else {
                 return Poll::Ready(Ok(response));
             };
             match session.close() {
@@ -61,16 +60,17 @@ where
                 }
                 Closing::Changed => {
                     let commit = RunToEnd::new(Box::pin(session.clone().commit()));
-                    *this.saving = Some(Saving { response, commit });
+                    let response = Some(response);
+                    this.step.set(Step::Saving { response, commit });
                 }
             }
         }
-        let (Some(saving), Some(session)) = (this.saving.as_mut(), this.session.as_ref()) else {
+        let (StepProjection::Saving { response, commit }, Some(session)) = (this.step.project(), this.session) else {
             unreachable!("only a response with a session waits for a save");
         };
-        let committed = ready!(Pin::new(&mut saving.commit).poll(cx));
-        let response = this.saving.take().map(|saving| saving.response);
-        Poll::Ready(Ok(finish(response.unwrap_or_default(), session, committed)))
+        let committed = ready!(Pin::new(commit).poll(cx));
+        let response = response.take().unwrap_or_default();
+        Poll::Ready(Ok(finish(response, session, committed)))
     }
 }
 
@@ -111,19 +111,25 @@ fn report(error: &Error) {
 
 /// Adds `Cookie` to what the response varies by.
 fn vary_by_cookie(headers: &mut HeaderMap) {
-    let names = |value: &HeaderValue| {
+    const COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
+    let mut vary = match headers.entry(VARY) {
+        Entry::Vacant(entry) => {
+            entry.insert(COOKIE);
+            return;
+        }
+        Entry::Occupied(entry) => entry,
+    };
+    let names_cookie = |value: &HeaderValue| {
         let mut names = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
         names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"cookie"))
     };
-    if headers.get_all(VARY).iter().any(names) {
+    if vary.iter().any(names_cookie) {
         return;
     }
-    let merged = headers
-        .get(VARY)
-        .and_then(|value| HeaderValue::from_bytes(&[value.as_bytes(), b", Cookie"].concat()).ok());
-    match merged {
-        Some(merged) if headers.get_all(VARY).iter().count() == 1 => headers.insert(VARY, merged).map_or((), drop),
-        _ => drop(headers.append(VARY, HeaderValue::from_static("Cookie"))),
+    let merged = HeaderValue::from_bytes(&[vary.get().as_bytes(), b", Cookie"].concat()).ok();
+    match merged.filter(|_| vary.iter().count() == 1) {
+        Some(merged) => drop(vary.insert(merged)),
+        None => vary.append(COOKIE),
     }
 }
 

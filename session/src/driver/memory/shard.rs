@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use indexmap::map::Entry;
 
 use super::hash::KeyHash;
+use crate::clock::end_of_time;
 use crate::driver::{Expected, Written};
 use crate::id::StoreKey;
 use crate::record::{Record, Version};
@@ -24,6 +25,10 @@ pub(super) struct Shard {
     version: u64,
     /// The place at which the next write looks for expired records.
     hand: usize,
+    /// Nothing expires before this, so until then there is nothing to look for.
+    due: SystemTime,
+    /// The same, as far as the round knows that the hand is on: what it will be for the next.
+    next_due: SystemTime,
 }
 
 impl Shard {
@@ -32,6 +37,8 @@ impl Shard {
             records: IndexMap::with_hasher(hash),
             version: 0,
             hand: 0,
+            due: end_of_time(),
+            next_due: end_of_time(),
         }
     }
 
@@ -45,10 +52,17 @@ impl Shard {
     }
 
     pub(super) fn write(&mut self, key: &StoreKey, record: Record, expected: Expected, now: SystemTime) -> Written {
+        self.expect(record.expires_at());
         match expected {
             Expected::Version(version) => self.replace(key, record, version, now),
             Expected::Absent => self.add(key, record, now),
         }
+    }
+
+    /// Notes when a record expires that the hand may have passed already.
+    fn expect(&mut self, expiry: SystemTime) {
+        self.due = self.due.min(expiry);
+        self.next_due = self.next_due.min(expiry);
     }
 
     fn replace(&mut self, key: &StoreKey, record: Record, expected: Version, now: SystemTime) -> Written {
@@ -85,17 +99,27 @@ impl Shard {
 
     /// Removes expired records, among the next few.
     fn look_around(&mut self, now: SystemTime) {
+        if now < self.due {
+            return;
+        }
         for _ in 0..LOOKS {
             match self.records.get_index(self.hand) {
                 // The last record takes its place and is looked at next.
                 Some((_, record)) if record.is_expired(now) => drop(self.records.swap_remove_index(self.hand)),
-                Some(_) => self.hand += 1,
-                None => self.hand = 0,
+                Some((_, record)) => {
+                    self.next_due = self.next_due.min(record.expires_at());
+                    self.hand += 1;
+                }
+                None => {
+                    self.hand = 0;
+                    self.due = std::mem::replace(&mut self.next_due, end_of_time());
+                }
             }
         }
     }
 
     pub(super) fn touch(&mut self, key: &StoreKey, expires_at: SystemTime, now: SystemTime) -> bool {
+        self.expect(expires_at);
         match self.records.get_mut(key).filter(|record| !record.is_expired(now)) {
             None => false,
             Some(record) => {
@@ -107,7 +131,17 @@ impl Shard {
 
     /// Removes the record under `key`, be it expired or not.
     pub(super) fn remove(&mut self, key: &StoreKey) -> Option<Record> {
-        self.records.swap_remove(key)
+        let place = self.records.get_index_of(key)?;
+        self.remove_at(place)
+    }
+
+    /// The last record takes the place of the removed one, which the hand may have passed.
+    fn remove_at(&mut self, place: usize) -> Option<Record> {
+        let (_, removed) = self.records.swap_remove_index(place)?;
+        if let Some((_, moved)) = self.records.get_index(place) {
+            self.next_due = self.next_due.min(moved.expires_at());
+        }
+        Some(removed)
     }
 
     /// The records before the place `end`, at most [`BATCH`] of them, the last one first, and the place to go on from.
@@ -133,7 +167,7 @@ impl Shard {
         for place in (start..end).rev() {
             let found = self.records.get_index(place);
             if found.is_some_and(|(key, record)| unwanted(key, record)) {
-                self.records.swap_remove_index(place);
+                self.remove_at(place);
                 removed += 1;
             }
         }
@@ -184,6 +218,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn nothing_expires_before_the_next_look_wherever_removals_have_moved_it(
+            steps in prop::collection::vec((0..60_usize, 0..6_u8, 1..60_u64), 0..400),
+        ) {
+            let mut shard = Shard::new(KeyHash::new());
+            for (now, (number, action, life)) in steps.into_iter().enumerate() {
+                let now = now as u64 / 4;
+                match action {
+                    0..=2 => drop(shard.write(&key(number), record(now + life), Expected::Absent, at(now))),
+                    3 | 4 => drop(shard.remove(&key(number))),
+                    _ => drop(shard.touch(&key(number), at(now + life), at(now))),
+                }
+                let first = shard.records.values().map(Record::expires_at).min();
+                prop_assert!(first.is_none_or(|first| shard.due <= first));
+            }
+        }
+
         #[test]
         fn a_pass_in_batches_misses_no_record_that_stays(
             count in 0..BATCH * 3,
