@@ -32,8 +32,8 @@ pub(crate) struct Stored {
     pub(crate) id: SessionId,
     pub(crate) key: StoreKey,
     pub(crate) record: Record,
-    /// The request came with an id that was given up while it ran: `key` is the place of the session that took over, and
-    /// its id is not ours to know.
+    /// Another request has given the session a new id, which is not ours to know. While a save runs, `key` and `record` are those of
+    /// the session under that id; a request that goes on after it has what it had seen before, under the id that was given up.
     pub(crate) joined: bool,
 }
 
