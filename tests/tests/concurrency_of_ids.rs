@@ -114,10 +114,7 @@ async fn a_request_in_flight_during_a_sign_in_that_saves_twice_reads_nothing_of_
     let (new, token) = visit.value();
     let mut payload = Value::Object(site.payload(&new).await);
     assert_eq!(payload["_token"].take(), token, "no token of the thief's is taken over");
-    assert_eq!(
-        payload,
-        json!({"seen": 4, "secret": 7, "own": [1, 2], "_token": null})
-    );
+    assert_eq!(payload, json!({"seen": 4, "secret": 7, "own": [1, 2], "_token": null}));
 }
 
 async fn a_new_request_with_the_old_id_gets_an_empty_session_and_no_cookie(site: Site) {

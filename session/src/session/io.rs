@@ -133,7 +133,9 @@ impl Session {
         let settled = match &outcome {
             Ok(Outcome::Stored(stored)) => {
                 let draft = Draft::of(&stored.record);
-                self.replayed(draft, |state, replayed| state.settle(job, outcome, Some(replayed), backend))
+                self.replayed(draft, |state, replayed| {
+                    state.settle(job, outcome, Some(replayed), backend)
+                })
             }
             _ => self.lock().state().settle(job, outcome, None, backend),
         };

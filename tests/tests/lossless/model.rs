@@ -519,7 +519,9 @@ impl Model {
         };
         let new = self.follow(slot, self.now).map(|new| &self.slots[new].content.token);
         let shown = new == Some(&Some(Token::Is(token.to_owned())));
-        self.check(!shown, || "the token of a session under its new id is shown under the old one".into());
+        self.check(!shown, || {
+            "the token of a session under its new id is shown under the old one".into()
+        });
     }
 
     pub(crate) fn regenerate_token(&mut self, request: usize, token: &str) {

@@ -136,7 +136,11 @@ async fn a_session_that_goes_by_a_new_id_is_not_followed_there(site: Site) {
     }
     let payload = site.payload(&browser.id()).await;
     assert_eq!((payload.get("late"), &payload["user"]), (None, &42.into()));
-    assert!(log.at(Level::WARN).iter().any(|entry| entry.message.contains("dropped")));
+    assert!(
+        log.at(Level::WARN)
+            .iter()
+            .any(|entry| entry.message.contains("dropped"))
+    );
 }
 
 async fn a_task_that_reloads_while_the_response_is_saved_does_not_keep_it_from_setting_the_cookie(site: Site) {
