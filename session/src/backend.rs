@@ -38,8 +38,8 @@ pub(crate) struct Stored {
 pub(crate) struct Place {
     pub(crate) id: SessionId,
     pub(crate) key: StoreKey,
-    /// The request came with an id that was given up while it ran: `key` is the place of the session that took over, and
-    /// its id is not ours to know.
+    /// Another request has given the session a new id, which is not ours to know. While a save runs, `key` and `record` are those of
+    /// the session under that id; a request that goes on after it has what it had seen before, under the id that was given up.
     pub(crate) joined: bool,
 }
 
@@ -48,7 +48,7 @@ impl Stored {
         Self { place, record }
     }
 
-    /// The session has moved on to another key.
+    /// The session goes by a new id: from now on it is found under `key`.
     pub(crate) fn join(&mut self, key: StoreKey) {
         let (id, joined) = (self.id, true);
         self.place = Arc::new(Place { id, key, joined });

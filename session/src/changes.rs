@@ -153,14 +153,24 @@ impl Change {
         Ok(())
     }
 
-    /// Whether the change has no place in a session that another request has given a new id: it has a new CSRF token with it, and
-    /// one that follows from the id that was given up is known to whoever planted that id.
-    pub(crate) fn is_void_under_new_id(&self, given_up: &SessionId) -> bool {
+    /// Applies the change to a session that another request has given a new id. Its CSRF token is the one that came with the id, whatever
+    /// this request has made of the one before: whoever planted the old id would know it.
+    pub(crate) fn apply_under_new_id(&self, draft: &mut Draft) -> Result<()> {
         match self {
-            Self::RotatedToken(_) => true,
-            Self::FirstToken(token) => **token == *token_of(given_up),
-            _ => false,
+            Self::FirstToken(_) | Self::Token(_) | Self::RotatedToken(_) => Ok(()),
+            Self::Flush(_) => {
+                let token = draft.get(key::TOKEN).map(Arc::from);
+                draft.flush();
+                draft.set(&key::TOKEN.into(), token);
+                Ok(())
+            }
+            other => other.apply(draft),
         }
+    }
+
+    /// Whether applying the change may call a function of the application.
+    pub(crate) fn has_function(&self) -> bool {
+        matches!(self, Self::Update { .. })
     }
 
     /// The one key a change concerns, if it is one.

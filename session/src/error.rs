@@ -50,7 +50,7 @@ pub enum ErrorKind {
     Committed,
     /// The session has grown larger than the layer allows.
     TooLarge,
-    /// Another request has been using the session exclusively for longer than this one may wait.
+    /// Another request has been using the session exclusively for longer than this one may wait, or has given it a new id meanwhile.
     Busy,
 }
 

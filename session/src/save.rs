@@ -63,6 +63,20 @@ pub(crate) enum Plan {
 }
 
 impl Plan {
+    /// The session as its request sees it after this save has joined it to `joined`, which goes by the id that another request gave it: nothing
+    /// of what is there is shown, for whoever planted the old id would read who has signed in.
+    fn seen_under_old_id(&self, joined: Stored) -> Stored {
+        let (stored, record) = match self {
+            Self::Replace { stored, record } | Self::Renew { stored, record, .. } => (stored, record),
+            Self::Touch { stored, .. } => (stored, &stored.record),
+            Self::Nothing | Self::Drop | Self::Create { .. } => return joined,
+        };
+        let mut seen = stored.clone();
+        seen.join(stored.key);
+        seen.record = record.clone().with_version(stored.record.version());
+        seen
+    }
+
     /// What it is called in the log.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -79,7 +93,7 @@ impl Plan {
 /// What has become of the session.
 pub(crate) enum Outcome {
     AsItWas,
-    /// It is stored like this.
+    /// It is stored like this, as far as its request may see it.
     Stored(Stored),
     /// It is gone: destroyed by another request.
     Gone,
@@ -104,15 +118,22 @@ impl Backend {
             Box::pin(self.destroy((**ended).clone(), job.now)).await?;
         }
         let changes = &job.changes;
-        match &job.plan {
+        let outcome = match &job.plan {
             Plan::Nothing | Plan::Drop => Ok(Outcome::AsItWas),
             Plan::Create { id, record } => self.create(*id, record).await.map(Outcome::Stored),
+            Plan::Replace { stored, .. } if stored.joined => {
+                Box::pin(self.merge(stored.clone(), changes, job.now)).await
+            }
             Plan::Replace { stored, record } => self.replace(stored.clone(), record.clone(), changes, job.now).await,
             Plan::Renew { stored, id, record } => {
                 Box::pin(self.renew(stored.clone(), *id, record.clone(), changes, job.now)).await
             }
             Plan::Touch { stored, until } => Box::pin(self.touch(stored.clone(), *until, job.now)).await,
-        }
+        };
+        Ok(match outcome? {
+            Outcome::Stored(stored) if stored.joined => Outcome::Stored(job.plan.seen_under_old_id(stored)),
+            outcome => outcome,
+        })
     }
 
     /// Stores a new session. An id that is taken, which does not happen, is not used.
@@ -157,6 +178,15 @@ impl Backend {
             }
         }
         Err(conflict())
+    }
+
+    /// Replays the changes on a session that is known to go by another id, within the time that its mark allows.
+    async fn merge(&self, stored: Stored, changes: &Changes, now: SystemTime) -> Result<Outcome> {
+        let Some(stored) = self.newest(stored, now).await? else {
+            return Ok(Outcome::Gone);
+        };
+        let record = self.replay(&stored, changes, now)?;
+        self.replace(stored, record, changes, now).await
     }
 
     /// Gives a session a new id: first the new record, then a mark in the place of the old one. A crash in between leaves the
@@ -325,8 +355,9 @@ impl Backend {
     fn replay(&self, stored: &Stored, changes: &Changes, now: SystemTime) -> Result<Record> {
         let mut draft = Draft::of(&stored.record);
         for change in changes.iter() {
-            if !(stored.joined && change.is_void_under_new_id(&stored.id)) {
-                change.apply(&mut draft)?;
+            match stored.joined {
+                true => change.apply_under_new_id(&mut draft)?,
+                false => change.apply(&mut draft)?,
             }
         }
         self.record_of(&mut draft, Some(&stored.record), now)

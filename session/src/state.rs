@@ -1,11 +1,13 @@
 //! What a request knows of its session: where it came from, what was changed, what the store is still to be told.
 //!
 //! Waiting (not loaded: changes are kept) -> started -> committed (no more changes). A started session is *fresh* (no record),
-//! *stored*, or *lost* (its record is gone, or goes by an id that this request does not have; changes are dropped).
+//! *stored*, or *lost* (its record is gone, or was found to go by an id that this request does not have; changes are dropped). One that
+//! another request gives a new id while this one saves stays *stored* as this request has seen it: what is under the new id is not read.
 
 mod changing;
 mod loading;
 mod reading;
+mod replaying;
 mod saving;
 
 use std::sync::Arc;
@@ -17,6 +19,9 @@ use crate::draft::Draft;
 use crate::flash::Stamp;
 use crate::id::SessionId;
 use crate::payload::Text;
+
+pub(crate) use loading::Loaded;
+pub(crate) use replaying::{Functions, Replayed};
 
 /// Where the session of a request came from.
 enum Origin {
@@ -42,6 +47,8 @@ pub(crate) struct State {
     id: Option<SessionId>,
     draft: Draft,
     changes: Changes,
+    /// How often the application has added to `changes`, or emptied it.
+    revision: u64,
     /// Values for this request only, in front of everything else.
     shown: Vec<(Arc<str>, Text)>,
     /// Flash that ages when this request saves.
@@ -69,6 +76,7 @@ impl Default for State {
             id: None,
             draft: Draft::empty(),
             changes: Changes::default(),
+            revision: 0,
             shown: Vec::new(),
             passing: Vec::new(),
             renewed: false,

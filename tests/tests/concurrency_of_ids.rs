@@ -79,6 +79,44 @@ async fn a_request_in_flight_follows_through_several_regenerations(site: Site) {
     );
 }
 
+async fn a_request_in_flight_during_a_sign_in_that_saves_twice_reads_nothing_of_it(site: Site) {
+    // DESIGN 6: what it changes is merged; what is there is not its to see.
+    let planted = site.app().browser();
+    planted.visit(|session| session.put("seen", 1).unwrap()).await.value();
+    let (old, thief) = (planted.id(), planted.copy());
+    let sign_in = |session: Session| {
+        session.regenerate().unwrap();
+        session.put("seen", 2).unwrap();
+        session.put("secret", 7).unwrap();
+        session.set_owner(Some("ann")).unwrap();
+        session.token()
+    };
+    let (victim, clock) = (planted.copy(), site.clock.clone());
+    let visit = thief.visit_async(async move |session: Session| {
+        let token = victim.visit(sign_in).await.value();
+        for round in 1..=2 {
+            assert_eq!(session.increment("seen", 1).unwrap(), 1 + round);
+            session.push("own", round).unwrap();
+            session.save().await.unwrap();
+            let own = json!({"seen": 1 + round, "own": (1..=round).collect::<Vec<_>>()});
+            assert_eq!(Value::Object(session.all()), own);
+            assert_eq!((session.owner(), session.id().as_str()), (None, &*old));
+            assert_ne!(session.token(), token);
+        }
+        clock.advance(Duration::from_secs(30));
+        session.put("late", 1).unwrap();
+        session.save().await.unwrap();
+        assert!(session.all().is_empty());
+        (victim.id(), token)
+    });
+    let visit = visit.await;
+    assert_silent(&visit);
+    let (new, token) = visit.value();
+    let mut payload = Value::Object(site.payload(&new).await);
+    assert_eq!(payload["_token"].take(), token, "no token of the thief's is taken over");
+    assert_eq!(payload, json!({"seen": 4, "secret": 7, "own": [1, 2], "_token": null}));
+}
+
 async fn a_new_request_with_the_old_id_gets_an_empty_session_and_no_cookie(site: Site) {
     // ID-08, DESIGN 6: whoever planted the old id does not write into the session of who signed in.
     let log = Log::capture();
@@ -301,6 +339,7 @@ on_every_driver! {
     a_request_in_flight_for_longer_than_the_grace_is_dropped,
     a_touch_does_not_prolong_the_time_in_which_a_request_in_flight_may_follow,
     a_request_in_flight_follows_through_several_regenerations,
+    a_request_in_flight_during_a_sign_in_that_saves_twice_reads_nothing_of_it,
     a_new_request_with_the_old_id_gets_an_empty_session_and_no_cookie,
     the_mark_in_the_place_of_an_old_id_holds_no_id_and_is_nobodys_session,
     of_two_regenerations_at_once_the_first_wins_and_the_other_joins_it,

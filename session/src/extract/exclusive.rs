@@ -14,7 +14,8 @@ use crate::session::Session;
 /// For handlers with effects that cannot be replayed ("charge once"). Ordinary changes need no such thing: they are never lost.
 ///
 /// * The extractor waits until the request before it has saved its session, and loads the session then. After
-///   [`SessionLayer::with_exclusive_wait`](crate::SessionLayer::with_exclusive_wait) the request is rejected with 423 Locked.
+///   [`SessionLayer::with_exclusive_wait`](crate::SessionLayer::with_exclusive_wait) the request is rejected with 423 Locked. So it is when another has
+///   given the session a new id meanwhile, which the browser will come back with.
 /// * Requests that do not ask for exclusive use never wait, and are not kept out.
 /// * A process that dies frees it within ten seconds. A process that is halted for longer than that loses it.
 /// * A visitor without a session has it to himself.

@@ -6,12 +6,19 @@ use http::{HeaderValue, Request};
 
 use super::{Inner, Phase, Session, Source};
 use crate::backend::{Backend, Found};
+use crate::draft::Draft;
 use crate::error::Result;
+#[cfg(feature = "axum")]
+use crate::error::{Error, ErrorKind};
 use crate::id::SessionId;
 #[cfg(feature = "axum")]
 use crate::lease::Lease;
 use crate::run::{RunToEnd, Timer};
-use crate::state::CookieChange;
+use crate::save::Outcome;
+use crate::state::{CookieChange, Functions, Loaded, Replayed, State};
+
+/// How often what is unsaved is replayed while somebody changes the session: see [`update_text`](Session::update_text).
+const REPLAYS: usize = 1000;
 
 impl Session {
     /// Loads the session, if that has not been done. Extractors call it; only who builds a session by hand or takes it from a request
@@ -56,7 +63,39 @@ impl Session {
             let found = matches!(found, Found::Session(..));
             tracing::debug!(target: "session_schema", found, ?elapsed, "a session was loaded");
         }
-        self.lock().state().start(found, backend, speculative)
+        self.take(found, speculative)
+    }
+
+    pub(super) fn take(&self, found: Found, speculative: impl FnOnce() -> bool) -> Result<()> {
+        let Found::Session(stored, now) = found else {
+            self.lock().state().start_without(matches!(found, Found::Moved));
+            return Ok(());
+        };
+        let (loaded, draft) = Loaded::new(stored, &self.0.backend, now, speculative);
+        self.replayed(draft, |state, replayed| state.start_with(loaded, replayed))
+    }
+
+    /// Applies what is still to be saved to `draft`, and has the state take it. The functions given to `update` are the application's and may
+    /// use this session, so they run while the lock is free; if they, or a clone of the session, change it meanwhile, once more.
+    fn replayed(&self, draft: Draft, take: impl FnOnce(&mut State, Replayed) -> Result<()>) -> Result<()> {
+        for _ in 0..REPLAYS {
+            let unsaved = {
+                let mut slot = self.lock();
+                let unsaved = slot.state().unsaved();
+                if !unsaved.has_functions() {
+                    return take(slot.state(), unsaved.replay(draft, Functions::Refuse));
+                }
+                unsaved
+            };
+            let replayed = unsaved.replay(draft.clone(), Functions::Run);
+            let mut slot = self.lock();
+            if slot.state().is_current(&replayed) {
+                return take(slot.state(), replayed);
+            }
+        }
+        let mut slot = self.lock();
+        let replayed = slot.state().unsaved().replay(draft, Functions::Refuse);
+        take(slot.state(), replayed)
     }
 
     /// Saves what has been changed. The layer does it when the handler has returned; a session built by hand is saved by this alone.
@@ -91,7 +130,16 @@ impl Session {
         if let (Some(elapsed), Ok(_)) = (timer.elapsed(), &outcome) {
             tracing::debug!(target: "session_schema", what = job.plan.name(), ?elapsed, "a session was saved");
         }
-        self.lock().state().settle(job, outcome, backend).and(refused)
+        let settled = match &outcome {
+            Ok(Outcome::Stored(stored)) => {
+                let draft = Draft::of(&stored.record);
+                self.replayed(draft, |state, replayed| {
+                    state.settle(job, outcome, Some(replayed), backend)
+                })
+            }
+            _ => self.lock().state().settle(job, outcome, None, backend),
+        };
+        settled.and(refused)
     }
 
     /// Loads the session anew: what other requests have stored since is seen, and what was changed here and not yet saved is applied to it.
@@ -100,31 +148,44 @@ impl Session {
     /// more changes, until it is reloaded; from then on [`save`](Session::save) is the task's to call, and changes that are dropped without it are reported in
     /// the log. The browser can be told nothing any more, so such a session cannot be created or given a new id.
     ///
-    /// A session that was destroyed meanwhile reads as empty afterwards. One that was given a new id is followed there within 30 seconds; after that
-    /// it reads as empty, too.
+    /// A session that was destroyed meanwhile reads as empty afterwards, and what was changed here and not yet saved is dropped, with a line in the
+    /// log. So does one that another request has given a new id ([`regenerate`](Session::regenerate)), as it does to every request that comes with
+    /// the old id from then on: whoever planted that id would go on as who signed in. A browser that is to listen on has to connect anew.
     ///
     /// # Errors
     ///
     /// As [`start`](Session::start).
     pub async fn reload(&self) -> Result<()> {
         let _gate = self.gate().await;
-        let backend = &*self.0.backend;
-        let stored = self
-            .read(|state| state.stored().cloned().map(|stored| (stored, state.endings())))
-            .flatten();
-        match stored {
-            None => self.load(|| false).await?,
-            Some((stored, endings)) => {
-                let now = backend.clock.now();
-                let newest = backend.newest(stored, now).await?;
-                self.lock().state().rebase(newest, endings)?;
-            }
-        }
+        let endings = self.read(State::endings).unwrap_or_default();
+        let is_moved = !self.look_again().await?;
         let mut slot = self.lock();
+        if is_moved {
+            slot.state().lose_unless_ended(endings);
+        }
         if slot.phase == Phase::Committed {
             slot.phase = Phase::Detached;
         }
         Ok(())
+    }
+
+    /// Asks the store what the session is now, and goes on from that. `false`: it goes by another id, and nothing has been changed here.
+    async fn look_again(&self) -> Result<bool> {
+        let known = self.read(|state| state.stored().cloned().map(|stored| (stored, state.endings())));
+        let Some((stored, endings)) = known.flatten() else {
+            self.load(|| false).await?;
+            return Ok(true);
+        };
+        let backend = &*self.0.backend;
+        match backend.newest(stored, backend.clock.now()).await? {
+            Some(newest) if newest.joined => return Ok(false),
+            Some(newest) => {
+                let draft = Draft::of(&newest.record);
+                self.replayed(draft, |state, replayed| state.rebase(newest, endings, replayed))?;
+            }
+            None => self.lock().state().lose_unless_ended(endings),
+        }
+        Ok(true)
     }
 
     /// Waits until no other request uses the session exclusively, and loads it anew then.
@@ -134,18 +195,21 @@ impl Session {
         if self.lock().lease.is_some() {
             return Ok(());
         }
-        let mut held = None;
-        loop {
-            let place = self.read(|state| state.stored().map(|stored| stored.key)).flatten();
-            let Some(key) = place.filter(|place| held != Some(*place)) else {
-                return Ok(());
-            };
-            let lease = Lease::acquire(self.0.backend.clone(), &key).await?;
-            self.lock().lease = Some(lease);
-            held = Some(key);
-            // While it waited another may have given the session a new id. Whoever comes with that one asks for it in the new place.
-            self.reload().await?;
+        let place = self.read(|state| state.stored().map(|stored| stored.key)).flatten();
+        let Some(key) = place else {
+            return Ok(());
+        };
+        let lease = Lease::acquire(self.0.backend.clone(), &key).await?;
+        let _gate = self.gate().await;
+        if !self.look_again().await? {
+            Box::pin(lease.release()).await;
+            return Err(Error::new(
+                ErrorKind::Busy,
+                "the session has been given a new id meanwhile, under which alone it can be used exclusively now",
+            ));
         }
+        self.lock().lease = Some(lease);
+        Ok(())
     }
 
     /// Puts the session on a request, for extractors and [`Session::of`] to find.

@@ -10,8 +10,7 @@ use crate::state::State;
 
 impl Session {
     pub(crate) fn begin(&self, found: Found) -> Result<()> {
-        let backend = &*self.0.backend;
-        self.lock().state().start(found, backend, || false)
+        self.take(found, || false)
     }
 
     /// The session of the next request of the same visitor.

@@ -22,6 +22,7 @@ impl State {
             changes.make(before, &mut draft)?;
             changes.make(change, &mut draft)?;
             (self.draft, self.changes) = (draft, changes);
+            self.revision += 1;
             self.shown.remove(at);
             return Ok(());
         }
@@ -30,6 +31,7 @@ impl State {
 
     /// Makes a change that concerns no key in particular.
     pub(crate) fn make(&mut self, change: Change) -> Result<()> {
+        self.revision += 1;
         self.changes.make(change, &mut self.draft)
     }
 

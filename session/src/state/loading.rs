@@ -1,12 +1,42 @@
 //! What was found in the store, and what a session becomes when its record has gone.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{CookieChange, Origin, State, warn_of_dropped_changes};
-use crate::backend::{Backend, Found, Stored};
-use crate::changes::{Change, Changes};
+use super::{CookieChange, Origin, Replayed, State, warn_of_dropped_changes};
+use crate::backend::{Backend, Stored};
 use crate::draft::Draft;
 use crate::error::Result;
+use crate::flash::Stamp;
+
+/// A session that was found in the store, and what is due because of that.
+pub(crate) struct Loaded {
+    stored: Stored,
+    passing: Vec<(Arc<str>, Stamp)>,
+    touch: bool,
+}
+
+impl Loaded {
+    /// The working copy with it. A `speculative` request, which the visitor may never see, ages no flash and prolongs nothing.
+    pub(crate) fn new(
+        stored: Stored,
+        backend: &Backend,
+        now: SystemTime,
+        speculative: impl FnOnce() -> bool,
+    ) -> (Self, Draft) {
+        let mut draft = Draft::of(&stored.record);
+        let passing = draft.flash.passing(draft.base());
+        let mut touch = backend.settings.moved_expiry(&stored.record, &draft, now).is_some();
+        let mut aging = !passing.is_empty() || draft.flash.is_changed();
+        if (aging || touch) && speculative() {
+            (touch, aging) = (false, false);
+        }
+        backend.settings.note_beginning(&mut draft, now);
+        let passing = if aging { passing } else { Vec::new() };
+        let loaded = Self { stored, passing, touch };
+        (loaded, draft)
+    }
+}
 
 impl State {
     pub(crate) fn is_started(&self) -> bool {
@@ -17,55 +47,37 @@ impl State {
         self.new
     }
 
-    /// Takes what was found in the store; what was changed before is applied to it. A `speculative` request, which the visitor
-    /// may never see, ages no flash and prolongs nothing.
-    pub(crate) fn start(&mut self, found: Found, backend: &Backend, speculative: impl FnOnce() -> bool) -> Result<()> {
-        match found {
-            Found::Moved => self.lose(),
-            Found::Nothing => {
-                self.origin = Origin::Fresh;
-                self.renewed = false;
-                self.end_what_is_found = false;
-            }
-            Found::Session(stored, _) if self.end_what_is_found => {
-                self.end(stored);
-                self.origin = Origin::Fresh;
-                self.renewed = false;
-                self.end_what_is_found = false;
-            }
-            Found::Session(stored, now) => self.start_with(stored, backend, now, speculative)?,
+    /// No session was found, or one that goes by another id.
+    pub(crate) fn start_without(&mut self, is_moved: bool) {
+        match is_moved {
+            true => self.lose(),
+            false => self.start_fresh(),
         }
+    }
+
+    /// Takes the session that was found; what was changed before has been applied to it.
+    pub(crate) fn start_with(&mut self, loaded: Loaded, replayed: Replayed) -> Result<()> {
+        if self.end_what_is_found {
+            self.end(loaded.stored);
+            self.start_fresh();
+            return Ok(());
+        }
+        replayed.fit?;
+        (self.draft, self.changes) = (replayed.draft, replayed.changes);
+        (self.passing, self.touch) = (loaded.passing, loaded.touch);
+        match self.renewed {
+            true => self.rotate_token()?,
+            false => self.id = Some(loaded.stored.id),
+        }
+        self.new = false;
+        self.origin = Origin::Stored(loaded.stored);
         Ok(())
     }
 
-    fn start_with(
-        &mut self,
-        stored: Stored,
-        backend: &Backend,
-        now: SystemTime,
-        speculative: impl FnOnce() -> bool,
-    ) -> Result<()> {
-        let mut draft = Draft::of(&stored.record);
-        let passing = draft.flash.passing(draft.base());
-        let mut touch = backend.settings.moved_expiry(&stored.record, &draft, now).is_some();
-        let mut aging = !passing.is_empty() || draft.flash.is_changed();
-        if (aging || touch) && speculative() {
-            (touch, aging) = (false, false);
-        }
-        backend.settings.note_beginning(&mut draft, now);
-        let mut changes = Changes::default();
-        for change in self.changes.iter() {
-            changes.make(change.clone(), &mut draft)?;
-        }
-        self.passing = if aging { passing } else { Vec::new() };
-        (self.draft, self.changes, self.touch) = (draft, changes, touch);
-        match self.renewed {
-            true => self.rotate_token()?,
-            false => self.id = Some(stored.id),
-        }
-        self.new = false;
-        self.origin = Origin::Stored(stored);
-        Ok(())
+    fn start_fresh(&mut self) {
+        self.origin = Origin::Fresh;
+        self.renewed = false;
+        self.end_what_is_found = false;
     }
 
     /// The session in the store, as this request knows it.
@@ -81,40 +93,22 @@ impl State {
         self.endings
     }
 
-    /// Goes on from what the store has now: `None` when the session is gone. If it has been ended since the store was asked, when
-    /// there had been so many `endings`, that stands.
-    pub(crate) fn rebase(&mut self, newest: Option<Stored>, endings: u32) -> Result<()> {
-        if self.endings != endings {
-            return Ok(());
+    /// Goes on from what the store has now, unless the session has been ended since the store was asked, when there had been so many
+    /// `endings`.
+    pub(crate) fn rebase(&mut self, stored: Stored, endings: u32, replayed: Replayed) -> Result<()> {
+        if self.endings == endings {
+            replayed.fit?;
+            (self.draft, self.changes) = (replayed.draft, replayed.changes);
+            self.origin = Origin::Stored(stored);
         }
-        let Some(stored) = newest else {
-            self.lose();
-            return Ok(());
-        };
-        let mut draft = Draft::of(&stored.record);
-        let mut changes = Changes::default();
-        for change in self.unsaved(&stored) {
-            changes.make(change.clone(), &mut draft)?;
-        }
-        (self.draft, self.changes) = (draft, changes);
-        self.take_on(stored);
         Ok(())
     }
 
-    /// What is still to be saved to a session.
-    pub(super) fn unsaved(&self, stored: &Stored) -> impl Iterator<Item = &Change> {
-        let is_void = |change: &Change| stored.joined && change.is_void_under_new_id(&stored.id);
-        self.changes.iter().filter(move |change| !is_void(change))
-    }
-
-    /// The session is stored like this. One that another request has given a new id keeps that one.
-    pub(super) fn take_on(&mut self, stored: Stored) {
-        if stored.joined {
-            self.id = Some(stored.id);
-            self.renewed = false;
-            self.withdraw_id();
+    /// The store has the session no more, or has it under an id that is not this request's to follow.
+    pub(crate) fn lose_unless_ended(&mut self, endings: u32) {
+        if self.endings == endings {
+            self.lose();
         }
-        self.origin = Origin::Stored(stored);
     }
 
     /// The handler has ended the session: it is to be destroyed, and the browser to forget it.
@@ -136,7 +130,7 @@ impl State {
     }
 
     /// The browser must not be told an id that has gone, or been given up: it may have a better one meanwhile.
-    fn withdraw_id(&mut self) {
+    pub(super) fn withdraw_id(&mut self) {
         self.cookie = match self.has_ended {
             true => CookieChange::Remove,
             false => CookieChange::Keep,
@@ -146,6 +140,7 @@ impl State {
     pub(super) fn forget_everything(&mut self) {
         self.draft = Draft::empty();
         self.changes.clear();
+        self.revision += 1;
         self.shown.clear();
         self.passing.clear();
         self.renewed = false;

@@ -2,12 +2,11 @@
 
 use std::time::SystemTime;
 
-use super::{CookieChange, Origin, State, warn_of_dropped_changes};
+use super::{CookieChange, Functions, Origin, Replayed, State, warn_of_dropped_changes};
 use crate::backend::{Backend, Stored};
 use crate::changes::{Change, Changes};
 use crate::draft::Draft;
 use crate::error::{Error, Result};
-use crate::id::SessionId;
 use crate::save::{Job, Outcome, Plan};
 
 impl State {
@@ -106,26 +105,25 @@ impl State {
         self.make(Change::Age(passing))
     }
 
-    /// Takes note of how a save went. What it did not get done stays to be done.
-    pub(crate) fn settle(&mut self, job: Job, outcome: Result<Outcome>, backend: &Backend) -> Result<()> {
+    /// Takes note of how a save went. What it did not get done stays to be done. `replayed` is what was changed while it ran, applied to
+    /// what is stored now, where that may take functions of the application.
+    pub(crate) fn settle(
+        &mut self,
+        job: Job,
+        outcome: Result<Outcome>,
+        replayed: Option<Replayed>,
+        backend: &Backend,
+    ) -> Result<()> {
         if self.endings != job.endings {
             return self.settle_ended(job, outcome);
         }
-        let Job {
-            id,
-            ended,
-            plan,
-            changes,
-            now,
-            ..
-        } = job;
         match outcome {
             Err(error) => {
-                self.ended = ended;
-                self.changes.put_back(changes);
+                self.ended = job.ended;
+                self.changes.put_back(job.changes);
                 // Nobody can say whether a record was made, nor whether another request has ended it already: the next try
                 // takes another id, so as not to bring that back.
-                if let (true, Plan::Create { .. } | Plan::Renew { .. }) = (self.id == id, plan) {
+                if let (true, Plan::Create { .. } | Plan::Renew { .. }) = (self.id == job.id, job.plan) {
                     self.id = None;
                 }
                 Err(error)
@@ -136,13 +134,17 @@ impl State {
                 Ok(())
             }
             Ok(Outcome::AsItWas) => {
-                if let Plan::Drop = plan {
+                if let Plan::Drop = job.plan {
                     warn_of_dropped_changes();
                     self.draft = Draft::empty();
                 }
                 Ok(())
             }
-            Ok(Outcome::Stored(stored)) => self.settle_on(stored, id, &plan, now, backend),
+            Ok(Outcome::Stored(stored)) => {
+                let replay = || self.unsaved().replay(Draft::of(&stored.record), Functions::Refuse);
+                let replayed = replayed.unwrap_or_else(replay);
+                self.settle_on(stored, &job, replayed, backend)
+            }
         }
     }
 
@@ -159,43 +161,27 @@ impl State {
         Ok(())
     }
 
-    /// `planned` is the id that the session had, or was to have, when the save began.
-    fn settle_on(
-        &mut self,
-        stored: Stored,
-        planned: Option<SessionId>,
-        plan: &Plan,
-        now: SystemTime,
-        backend: &Backend,
-    ) -> Result<()> {
+    fn settle_on(&mut self, stored: Stored, job: &Job, replayed: Replayed, backend: &Backend) -> Result<()> {
         let until = backend.settings.cookie_expiry(&stored.record);
-        let told = match plan {
+        let told = match &job.plan {
             Plan::Replace { stored, .. } | Plan::Touch { stored, .. } => {
                 until == backend.settings.cookie_expiry(&stored.record)
             }
             _ => false,
         };
-        if !told {
-            self.cookie = CookieChange::Set(stored.id, until.map(|until| (now, until)));
-        }
-        // What was changed while the save ran.
-        let (mut draft, mut later) = (Draft::of(&stored.record), Changes::default());
-        let mut first_error = Ok(());
-        for change in self.unsaved(&stored) {
-            if let Err(error) = later.make(change.clone(), &mut draft) {
-                first_error = first_error.and(Err(error));
-            }
-        }
-        (self.draft, self.changes) = (draft, later);
+        (self.draft, self.changes) = (replayed.draft, replayed.changes);
         self.touch = false;
-        if self.id == planned {
+        // `regenerate` may have been called while the save ran; another request's new id stands.
+        self.renewed = self.id != job.id && !stored.joined;
+        if !self.renewed {
             self.id = Some(stored.id);
-            self.renewed = false;
-        } else {
-            // `regenerate` was called while the save ran.
-            self.renewed = true;
         }
-        self.take_on(stored);
-        first_error
+        if stored.joined {
+            self.withdraw_id();
+        } else if !told {
+            self.cookie = CookieChange::Set(stored.id, until.map(|until| (job.now, until)));
+        }
+        self.origin = Origin::Stored(stored);
+        replayed.fit
     }
 }

@@ -145,42 +145,39 @@ async fn a_visitor_without_a_session_has_it_to_himself(site: Site) {
     assert_eq!(site.payload(&browser.id()).await["charged"], 1);
 }
 
-async fn who_has_waited_follows_to_a_new_id_and_is_alone_there_too(site: Site) {
+async fn who_has_waited_while_the_session_got_a_new_id_is_rejected_with_423_and_loses_nothing(site: Site) {
     let browser = begun(&site).await;
     let (regenerated, end) = (browser.copy(), Arc::new(Notify::new()));
     let holder = holding(&browser, end.clone()).await;
-    // Meanwhile another gives the session a new id, and someone who came with the old one waits.
+    // It has changed the session before it asks for it exclusively, and waits.
     let in_flight = {
         let (browser, begun) = (browser.copy(), Arc::new(Notify::new()));
-        let (tell, end) = (begun.clone(), Arc::new(Notify::new()));
-        let ends = end.clone();
+        let tell = begun.clone();
         let handler = async move |request: Request| {
             let (mut parts, _) = request.into_parts();
-            let loaded = Session::from_request_parts(&mut parts, &()).await.unwrap();
+            let session = Session::from_request_parts(&mut parts, &()).await.unwrap();
+            session.put("before", 1).unwrap();
             tell.notify_one();
-            let session: Exclusive<Session> = Exclusive::from_request_parts(&mut parts, &()).await.unwrap();
-            tell.notify_one();
-            ends.notified().await;
-            session.increment("followed", 1).unwrap();
-            drop(loaded);
-            StatusCode::OK.into_response()
+            let rejected = Exclusive::<Session>::from_request_parts(&mut parts, &()).await;
+            assert!(!session.has("secret"), "it reads what is stored under the new id");
+            rejected.unwrap_err().into_response()
         };
         let task = tokio::spawn(async move { browser.send(request(), handler).await.status });
         begun.notified().await;
-        (task, begun, end)
+        task
     };
-    regenerated.visit(|session| session.regenerate().unwrap()).await.value();
+    let sign_in = |session: Session| {
+        session.regenerate().unwrap();
+        session.put("secret", 7).unwrap();
+    };
+    regenerated.visit(sign_in).await.value();
     end.notify_one();
     assert_eq!(holder.await.unwrap(), StatusCode::OK);
-    let (task, has_it, ends) = in_flight;
-    has_it.notified().await;
-    // It has the session under the new id now, and nobody else gets it there.
-    let other = charge_within(&site, &regenerated, Duration::from_millis(50)).await;
-    assert_eq!(other, StatusCode::LOCKED);
-    ends.notify_one();
-    assert_eq!(task.await.unwrap(), StatusCode::OK);
+    assert_eq!(in_flight.await.unwrap(), StatusCode::LOCKED);
     let payload = site.payload(&regenerated.id()).await;
-    assert_eq!((&payload["held"], &payload["followed"]), (&1.into(), &1.into()));
+    assert_eq!((&payload["held"], &payload["before"]), (&1.into(), &1.into()));
+    // It holds nothing.
+    assert_eq!(charge(&regenerated).await, StatusCode::OK);
 }
 
 async fn charge_within(site: &Site, browser: &Browser, wait: Duration) -> StatusCode {
@@ -201,7 +198,7 @@ on_every_driver! { in_parallel:
     a_request_that_is_dropped_frees_it,
     a_handler_that_panics_frees_it,
     a_visitor_without_a_session_has_it_to_himself,
-    who_has_waited_follows_to_a_new_id_and_is_alone_there_too,
+    who_has_waited_while_the_session_got_a_new_id_is_rejected_with_423_and_loses_nothing,
 }
 
 #[tokio::test(start_paused = true)]

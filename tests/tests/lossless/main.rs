@@ -7,6 +7,7 @@
 //! * [`processes`]: the same from two processes.
 //! * [`exclusive`]: handlers that run one at a time.
 //! * [`streams`]: tasks that outlive their response.
+//! * [`updates`]: functions given to `update` that use their own session.
 
 mod contention;
 mod driver;
@@ -19,4 +20,5 @@ mod rules;
 mod script;
 mod stage;
 mod streams;
+mod updates;
 mod world;

@@ -137,6 +137,8 @@ struct Save {
     kind: Kind,
     /// What is saved; what is changed from now on is not.
     changes: Vec<Change>,
+    /// What the request sees then.
+    view: Content,
     /// What the request knew of its session, how often it had ended one and how often given one a new id.
     origin: Origin,
     endings: u32,
@@ -487,6 +489,7 @@ impl Model {
     /// The token that a request was given.
     pub(crate) fn token(&mut self, request: usize, token: &str, id: &SessionId) {
         self.check(token.len() == 40, || "a CSRF token has 40 characters".into());
+        self.check_hidden(request, token);
         if let Some(wanted) = self.requests[request].view.token.clone() {
             return self.token_is(&wanted, token, request);
         }
@@ -496,7 +499,6 @@ impl Model {
         let saving = asked.save.as_ref().filter(|save| save.endings == asked.endings);
         let unsaved = &asked.pending[saving.map_or(0, |save| save.changes.len())..];
         let first = !joined && asked.base.token.is_none() && !unsaved.iter().any(renews);
-        let of_given_up = first && !asked.renewed;
         if first {
             // Two requests that ask for the first token at the same time get the same.
             let wanted = self
@@ -507,7 +509,19 @@ impl Model {
             self.check(wanted == token, || "two first tokens of one session differ".into());
         }
         self.seen.entry(token.to_owned()).or_insert(request);
-        self.make(request, vec![Change::FirstToken(token.to_owned(), of_given_up)]);
+        self.make(request, vec![Change::FirstToken(token.to_owned())]);
+    }
+
+    /// The token that came with a new id is not shown to who goes on under the old one.
+    fn check_hidden(&mut self, request: usize, token: &str) {
+        let Origin::Stored { slot, joined: true } = self.origin(request) else {
+            return;
+        };
+        let new = self.follow(slot, self.now).map(|new| &self.slots[new].content.token);
+        let shown = new == Some(&Some(Token::Is(token.to_owned())));
+        self.check(!shown, || {
+            "the token of a session under its new id is shown under the old one".into()
+        });
     }
 
     pub(crate) fn regenerate_token(&mut self, request: usize, token: &str) {
@@ -561,17 +575,18 @@ impl Model {
         };
         let reloaded = &mut self.requests[request];
         let now = reloaded.asked_at.unwrap_or(self.now);
-        let found = reloaded.found.take().filter(|found| found.state == State::Live);
-        let joined = joined || found.as_ref().is_some_and(|found| found.slot != before);
+        // Where another request has given the session a new id, there is nothing to be seen under the old one.
+        let here = |found: &Found| found.state == State::Live && found.slot == before && !joined;
+        let found = reloaded.found.take().filter(here);
         match (result, found) {
             (Ok(()), Some(found)) => {
-                let fit = apply_all(&self.requests[request].pending, &found.content, joined).is_ok();
+                let fit = apply_all(&self.requests[request].pending, &found.content, false).is_ok();
                 self.check(fit, || "a reload took over changes that do not fit".into());
-                self.go_on(request, joined, found);
+                self.go_on(request, false, found);
             }
             (Ok(()), None) => {
-                let gone = self.may_be_gone(before, now);
-                self.check(gone, || "a live session read as gone".into());
+                let here = self.follow(before, now.max(self.now)) == Some(before);
+                self.check(!here, || "a live session read as gone".into());
                 self.lose(request);
             }
             (Err(ErrorKind::Unavailable), _) => {
@@ -579,19 +594,21 @@ impl Model {
                 self.check(fault, || "a reload failed without a reason".into());
             }
             (Err(ErrorKind::WrongType), Some(found)) => {
-                let fit = apply_all(&self.requests[request].pending, &found.content, joined).is_ok();
+                let fit = apply_all(&self.requests[request].pending, &found.content, false).is_ok();
                 self.check(!fit, || "a reload refused changes that fit".into());
             }
             (Err(kind), _) => self.violate(format!("a reload failed: {kind:?}")),
         }
     }
 
-    /// The request goes on from what is stored; what it has not saved yet is applied to it.
+    /// The request goes on from what was found; what it has not saved yet is applied to it.
     fn go_on(&mut self, request: usize, joined: bool, found: Found) {
         let going = &mut self.requests[request];
         // What was changed while a save ran, and does not fit what it has stored, is an error of that save.
-        let has_token = found.content.token.is_some();
-        let to = Stored { joined, has_token };
+        let to = Stored {
+            joined: false,
+            has_token: found.content.token.is_some(),
+        };
         let applied = apply_each(&going.pending, &found.content, to);
         going.has_misfit |= applied.has_misfit;
         (going.pending, going.view) = (applied.kept, applied.content);
@@ -604,6 +621,17 @@ impl Model {
             going.renewed = false;
             going.cookie = CookieIs::Kept;
         }
+    }
+
+    /// The session goes by an id that another request gave it: this one sees on what it has seen, and what it has changed.
+    fn stay(&mut self, request: usize, slot: usize, save: &Save) {
+        let own = Found {
+            slot,
+            state: State::Live,
+            content: save.view.clone(),
+            expires_at: self.slots[slot].expires_at,
+        };
+        self.go_on(request, true, own);
     }
 
     fn lose(&mut self, request: usize) {
@@ -679,6 +707,7 @@ impl Model {
                 Kind::Nothing if saving.origin == Some(Origin::Fresh) => Vec::new(),
                 _ => saving.pending.clone(),
             },
+            view: saving.view.clone(),
             origin: saving.origin.unwrap_or(Origin::Unloaded),
             endings: saving.endings,
             renewals: saving.renewals,
@@ -810,7 +839,10 @@ impl Model {
         saved.touch = false;
         self.counts.joined += u64::from(moved);
         self.counts.lost_regenerations += u64::from(moved && save.kind == Kind::Renew);
-        self.go_on(request, joined, found);
+        match before.filter(|_| joined) {
+            Some(own) => self.stay(request, own, save),
+            None => self.go_on(request, false, found),
+        }
     }
 
     /// After a touch the session is looked at: it may have been ended, or go by a new id.
@@ -826,10 +858,10 @@ impl Model {
             (Some(effect), Some(found)) if found.slot == slot => {
                 self.settle(request, save, Effect { found, ..effect });
             }
-            (Some(_), Some(found)) => {
+            (Some(_), Some(_)) => {
                 (self.requests[request].touch, self.counts.joined) = (false, self.counts.joined + 1);
                 self.requests[request].pending.drain(..save.changes.len());
-                self.go_on(request, true, found);
+                self.stay(request, slot, save);
             }
             _ => self.must_be_gone(request, save),
         }

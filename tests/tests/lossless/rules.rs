@@ -102,8 +102,7 @@ pub(crate) enum Change {
     Flush(u32),
     /// Removes the application's keys: the first half of `replace`.
     Clear,
-    /// The first token, and whether it follows from the id that the request came with.
-    FirstToken(String, bool),
+    FirstToken(String),
     NewToken(String),
     Rotate(u32),
     Owner(Option<&'static str>),
@@ -169,21 +168,28 @@ impl Change {
                 }
             }
             Self::Flush(number) => {
-                let lifetime = content.lifetime;
+                let (lifetime, token) = (content.lifetime, content.token.take());
                 *content = Content::default();
                 content.lifetime = lifetime;
-                content.token = to.has_token.then_some(Token::New(*number));
+                content.token = match to.joined {
+                    true => token,
+                    false => to.has_token.then_some(Token::New(*number)),
+                };
             }
             Self::Clear => {
                 content.values.clear();
                 content.flash.clear();
             }
-            Self::FirstToken(token, of_given_up) => {
-                if content.token.is_none() && !(to.joined && *of_given_up) {
+            Self::FirstToken(token) => {
+                if content.token.is_none() && !to.joined {
                     content.token = Some(Token::Is(token.clone()));
                 }
             }
-            Self::NewToken(token) => content.token = Some(Token::Is(token.clone())),
+            Self::NewToken(token) => {
+                if !to.joined {
+                    content.token = Some(Token::Is(token.clone()));
+                }
+            }
             Self::Rotate(number) => {
                 if content.token.is_some() && !to.joined {
                     content.token = Some(Token::New(*number));
@@ -199,8 +205,8 @@ impl Change {
 /// What changes are applied to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stored {
-    /// The session goes by a new id meanwhile, which another request gave it. Its token is the new one then, and none that
-    /// followed from the id that was given up.
+    /// The session goes by a new id meanwhile, which another request gave it. Its token is the one that came with that id, and none that
+    /// who knows the old id has seen.
     pub(crate) joined: bool,
     pub(crate) has_token: bool,
 }

@@ -1,0 +1,81 @@
+//! What is still to be saved, applied to what the store has.
+//!
+//! The functions given to `update` are the application's, and may use their session. So they run while nobody holds its lock: what is
+//! unsaved is taken out, applied, and put back if the session has not been changed meanwhile.
+
+use super::State;
+use crate::changes::Changes;
+use crate::draft::Draft;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The changes that are still to be saved, as of one moment.
+pub(crate) struct Unsaved {
+    changes: Changes,
+    revision: u64,
+}
+
+/// What they make of a draft.
+pub(crate) struct Replayed {
+    pub(super) draft: Draft,
+    /// Those that fit.
+    pub(super) changes: Changes,
+    /// Whether all do.
+    pub(super) fit: Result<()>,
+    revision: u64,
+}
+
+/// Which functions may run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Functions {
+    Run,
+    /// A change that has to call one does not fit.
+    Refuse,
+}
+
+impl Unsaved {
+    /// Applies the changes. This may run functions of the application, so it must not be done under the lock.
+    pub(crate) fn replay(self, mut draft: Draft, functions: Functions) -> Replayed {
+        let (mut changes, mut fit) = (Changes::default(), Ok(()));
+        for change in self.changes.iter() {
+            let made = match functions == Functions::Refuse && change.has_function() {
+                true => Err(unstable()),
+                false => changes.make(change.clone(), &mut draft),
+            };
+            if made.is_err() && fit.is_ok() {
+                fit = made;
+            }
+        }
+        Replayed {
+            draft,
+            changes,
+            fit,
+            revision: self.revision,
+        }
+    }
+
+    pub(crate) fn has_functions(&self) -> bool {
+        self.changes.iter().any(|change| change.has_function())
+    }
+}
+
+impl State {
+    pub(crate) fn unsaved(&self) -> Unsaved {
+        Unsaved {
+            changes: self.changes.clone(),
+            revision: self.revision,
+        }
+    }
+
+    /// Whether nothing has been changed since these were taken out.
+    pub(crate) fn is_current(&self, replayed: &Replayed) -> bool {
+        self.revision == replayed.revision
+    }
+}
+
+fn unstable() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "the session was changed each time that the function given to `update` ran on what another request has stored: the function must do \
+         nothing but change the value it is given",
+    )
+}
