@@ -1,9 +1,11 @@
 //! The contract of drivers, for those of this process, and for one that was written from its documentation alone.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use session_schema::testing::{Harness, ManualClock, driver_contract};
-use session_schema::{Driver, FileDriver, MemoryDriver};
+use session_schema::{Driver, FileDriver, MemoryDriver, MySqlDriver, PostgresDriver, SqliteDriver};
+use session_tests::servers::{MariaDb, Postgres};
 
 #[path = "contract/smallest_driver.rs"]
 mod smallest_driver;
@@ -42,6 +44,67 @@ driver_contract! {
 }
 
 driver_contract! {
+    mod sqlite;
+    owners: true;
+    harness: {
+        let (clock, directory) = (ManualClock::new(), directory());
+        let (url, time) = (sqlite_file(&directory), clock.clone());
+        let connect = move || {
+            let (url, time) = (url.clone(), time.clone());
+            async move { SqliteDriver::connect(&url).await.expect("the file can be opened").with_clock(time) }
+        };
+        Harness::new(connect().await).with_clock(&clock).with_reopen(connect).with_guard(directory)
+    };
+}
+
+driver_contract! {
+    mod sqlite_in_memory;
+    owners: true;
+    harness: {
+        let clock = ManualClock::new();
+        // One connection, for the database ends with it.
+        let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:");
+        let driver = SqliteDriver::from_pool(pool.await.expect("memory is a database")).with_clock(clock.clone());
+        let same = driver.clone();
+        Harness::new(driver).with_clock(&clock).with_reopen(move || std::future::ready(same.clone()))
+    };
+}
+
+driver_contract! {
+    mod postgres;
+    owners: true;
+    harness: {
+        let (clock, table) = (ManualClock::new(), table());
+        let time = clock.clone();
+        let connect = move || {
+            let (table, time) = (table.clone(), time.clone());
+            async move {
+                let driver = PostgresDriver::connect(&Postgres::shared().url("")).await.expect("the server runs");
+                driver.with_table(&table).expect("a name").with_clock(time)
+            }
+        };
+        Harness::new(connect().await).with_clock(&clock).with_reopen(connect)
+    };
+}
+
+driver_contract! {
+    mod mysql;
+    owners: true;
+    harness: {
+        let (clock, table) = (ManualClock::new(), table());
+        let time = clock.clone();
+        let connect = move || {
+            let (table, time) = (table.clone(), time.clone());
+            async move {
+                let driver = MySqlDriver::connect(&MariaDb::shared().url("")).await.expect("the server runs");
+                driver.with_table(&table).expect("a name").with_clock(time)
+            }
+        };
+        Harness::new(connect().await).with_clock(&clock).with_reopen(connect)
+    };
+}
+
+driver_contract! {
     mod arc_dyn_driver;
     owners: true;
     harness: {
@@ -55,6 +118,16 @@ driver_contract! {
     mod smallest;
     owners: false;
     harness: Harness::new(smallest_driver::SmallestDriver::default());
+}
+
+fn sqlite_file(directory: &tempfile::TempDir) -> String {
+    format!("sqlite://{}", directory.path().join("sessions.db").display())
+}
+
+/// A table for one test.
+fn table() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("sessions_{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn directory() -> tempfile::TempDir {

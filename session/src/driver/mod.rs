@@ -16,11 +16,19 @@ use crate::record::{Record, Version};
 mod file;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod sql;
 
 #[cfg(feature = "file")]
 pub use file::FileDriver;
 #[cfg(feature = "memory")]
 pub use memory::MemoryDriver;
+#[cfg(feature = "mysql")]
+pub use sql::MySqlDriver;
+#[cfg(feature = "postgres")]
+pub use sql::PostgresDriver;
+#[cfg(feature = "sqlite")]
+pub use sql::SqliteDriver;
 
 /// A store of session records.
 ///

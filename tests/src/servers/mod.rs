@@ -1,12 +1,19 @@
 //! Servers that tests start: each on a free port of this machine, in a folder of its own, ended with the test's process
 //! at the latest, even if that is killed.
 
+mod mariadb;
+mod postgres;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+pub use mariadb::MariaDb;
+pub use postgres::Postgres;
 
 /// A program of this machine. `places` are looked in when it is not in the search path, as Debian's PostgreSQL is not.
 ///
@@ -51,12 +58,8 @@ impl Process {
             .append(true)
             .open(&log)
             .expect("the log can be written");
-        let mut command = Command::new(self::program("setpriv", "util-linux", &[]));
-        command.args(["--pdeathsig", "KILL"]);
-        if let Some(user) = user.filter(|_| is_root()) {
-            command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
-        }
-        command.arg("--").arg(program).stdin(Stdio::null());
+        let mut command = as_user(program, user);
+        command.stdin(Stdio::null());
         command
             .stdout(file.try_clone().expect("a file can be shared"))
             .stderr(file);
@@ -121,6 +124,67 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// `program`, run as `user` if the tests run as root and one is named; killed when the thread ends that starts it.
+pub fn as_user(program: &Path, user: Option<&str>) -> Command {
+    let mut command = Command::new(self::program("setpriv", "util-linux", &[]));
+    command.args(["--pdeathsig", "KILL"]);
+    if let Some(user) = user.filter(|_| is_root()) {
+        command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+    }
+    command.arg("--").arg(program);
+    command
+}
+
+/// A server's folder, removed with this. A server that a whole process shares is never dropped: its folder is removed by the next process
+/// that makes one of this name.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A new folder, belonging to `user` if the tests run as root.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be made.
+    pub fn new(name: &str, user: Option<&str>) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let (all, begin) = (std::env::temp_dir(), format!("session-tests-{name}-"));
+        for entry in std::fs::read_dir(&all).into_iter().flatten().flatten() {
+            let left = entry
+                .file_name()
+                .to_string_lossy()
+                .strip_prefix(&begin)
+                .map(str::to_owned);
+            let process = left.as_deref().and_then(|rest| rest.split('-').next());
+            if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = Self(all.join(format!("{begin}{}-{number}", std::process::id())));
+        std::fs::create_dir(&folder.0).expect("a folder can be made");
+        if let Some(user) = user.filter(|_| is_root()) {
+            let given = Command::new("chown").arg(user).arg(&folder.0).status();
+            assert!(
+                given.is_ok_and(|status| status.success()),
+                "the folder can be given to {user}"
+            );
+        }
+        folder
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -1,0 +1,112 @@
+//! A MariaDB server for tests.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use super::{Folder, Process, as_user, free_port, program};
+
+const PLACES: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
+
+/// A server with an empty database `test`, whose user `root` needs no password.
+#[derive(Debug)]
+pub struct MariaDb {
+    process: Process,
+    folder: Folder,
+    port: u16,
+}
+
+impl MariaDb {
+    /// The server that the tests of this process share; each has tables of its own.
+    pub fn shared() -> &'static Self {
+        static SHARED: LazyLock<MariaDb> = LazyLock::new(MariaDb::start);
+        &SHARED
+    }
+
+    /// A server of one's own, to restart.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn start() -> Self {
+        let folder = Folder::new("mariadb", Some("mysql"));
+        let initialized = as_user(&program("mariadb-install-db", "mariadb-server", &PLACES), Some("mysql"))
+            .args([
+                "--no-defaults",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+            ])
+            .arg(format!("--datadir={}", folder.path().join("data").display()))
+            .current_dir(folder.path())
+            .output()
+            .expect("mariadb-install-db can be started");
+        assert!(
+            initialized.status.success(),
+            "mariadb-install-db fails: {initialized:?}"
+        );
+        std::fs::write(folder.path().join("first.sql"), "CREATE DATABASE IF NOT EXISTS test;\n")
+            .expect("a file can be written");
+        let port = free_port();
+        let process = run(folder.path(), port);
+        let mut server = Self { process, folder, port };
+        server.wait(1);
+        server
+    }
+
+    /// Ends it as a power cut does, and starts it again on the same port.
+    pub fn restart(&mut self) {
+        self.process.kill();
+        self.process = run(self.folder.path(), self.port);
+        self.wait(2);
+    }
+
+    /// Where it is, with these parameters: `timezone=%2B05:00`.
+    pub fn url(&self, parameters: &str) -> String {
+        format!(
+            "mysql://root@127.0.0.1:{}/test?ssl-mode=disabled&{parameters}",
+            self.port
+        )
+    }
+
+    /// The same for another user, through another port.
+    pub fn url_of(&self, user: &str, port: u16) -> String {
+        format!("mysql://{user}@127.0.0.1:{port}/test?ssl-mode=disabled")
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn wait(&mut self, starts: usize) {
+        let log = self.folder.path().join("log");
+        let ready = || {
+            std::fs::read_to_string(&log)
+                .unwrap_or_default()
+                .matches("ready for connections")
+                .count()
+        };
+        self.process.wait_until(|| ready() >= starts);
+    }
+}
+
+fn run(folder: &Path, port: u16) -> Process {
+    let server = program("mariadbd", "mariadb-server", &PLACES);
+    Process::start(&server, folder, Some("mysql"), |command| {
+        command.arg("--no-defaults").current_dir(folder);
+        for (setting, file) in [
+            ("datadir", "data"),
+            ("socket", "socket"),
+            ("pid-file", "pid"),
+            ("init-file", "first.sql"),
+        ] {
+            command.arg(format!("--{setting}={}", folder.join(file).display()));
+        }
+        command.arg(format!("--port={port}"));
+        command.args([
+            "--bind-address=127.0.0.1",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-buffer-pool-size=64M",
+            "--max-connections=300",
+        ]);
+    })
+}
