@@ -16,7 +16,11 @@ use crate::record::{Record, Version};
 mod file;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisDriver;
 #[cfg(feature = "file")]
 pub use file::FileDriver;
 #[cfg(feature = "memory")]

@@ -8,6 +8,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+mod redis;
+
+pub use redis::{Redis, RedisCluster};
+
 /// A program of this machine. `places` are looked in when it is not in the search path, as Debian's PostgreSQL is not.
 ///
 /// # Panics
