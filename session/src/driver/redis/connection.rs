@@ -26,7 +26,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const SUSPECT: Duration = Duration::from_secs(1);
 
 /// Where connections come from.
-#[expect(clippy::large_enum_variant, reason = "a driver has one")]
 pub(super) enum Source {
     Single(Client),
     Cluster(ClusterClient),
