@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use session_schema::testing::{Harness, ManualClock, driver_contract};
 use session_schema::{Driver, FileDriver, MemoryDriver, RedisDriver};
-use session_tests::servers::{Redis, RedisCluster};
+use session_tests::servers::{Redis, RedisCluster, RedisSentinel};
 
 #[path = "contract/smallest_driver.rs"]
 mod smallest_driver;
@@ -54,6 +54,12 @@ driver_contract! {
     mod redis_cluster;
     owners: true;
     harness: redis_harness(RedisCluster::shared().url()).await;
+}
+
+driver_contract! {
+    mod redis_sentinel;
+    owners: true;
+    harness: redis_harness(RedisSentinel::shared().url()).await;
 }
 
 driver_contract! {

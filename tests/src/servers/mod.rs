@@ -8,9 +8,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+mod proxy;
 mod redis;
 
-pub use redis::{Redis, RedisCluster};
+pub use proxy::Proxy;
+pub use redis::{Monitor, Redis, RedisCluster, RedisSentinel};
 
 /// A program of this machine. `places` are looked in when it is not in the search path, as Debian's PostgreSQL is not.
 ///

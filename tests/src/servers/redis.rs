@@ -1,5 +1,7 @@
-//! Redis: one server, and clusters.
+//! Redis: one server, clusters, and a server with a replica that a Sentinel watches.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
@@ -181,6 +183,118 @@ impl RedisCluster {
         while !self.nodes.iter().all(well) {
             assert!(since.elapsed() < PATIENCE, "a cluster does not get ready");
             thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// A master, its replica, and a Sentinel that makes the replica the master when the master is silent for a second.
+#[derive(Debug)]
+pub struct RedisSentinel {
+    /// Both servers; the first begins as the master.
+    pub servers: [Redis; 2],
+    sentinel: Redis,
+}
+
+impl RedisSentinel {
+    /// What the Sentinel calls the service.
+    pub const SERVICE: &str = "sessions";
+
+    /// Starts all three.
+    pub fn start() -> Self {
+        let master = Redis::start(&[]);
+        let replica = Redis::start(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let (port, service) = (free_port(), Self::SERVICE);
+        let settings = format!(
+            "port {port}\nbind 127.0.0.1\nsentinel monitor {service} 127.0.0.1 {} 1\n\
+             sentinel down-after-milliseconds {service} 1000\nsentinel failover-timeout {service} 2000\n",
+            master.port()
+        );
+        let file = folder.path().join("sentinel.conf");
+        std::fs::write(&file, settings).expect("the settings can be written");
+        let server = program("redis-server", "redis-server", &[]);
+        let process = Process::start(&server, folder.path(), None, |command| {
+            command.arg(&file).arg("--sentinel");
+        });
+        let mut sentinel = Redis {
+            process,
+            port,
+            options: Vec::new(),
+            folder,
+        };
+        sentinel.wait();
+        let started = Self {
+            servers: [master, replica],
+            sentinel,
+        };
+        started.wait();
+        started
+    }
+
+    /// The one that all tests of a process share, who keep apart by prefixes.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<RedisSentinel> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// Where it is, for a driver.
+    pub fn url(&self) -> String {
+        format!("redis+sentinel://127.0.0.1:{}/{}", self.sentinel.port(), Self::SERVICE)
+    }
+
+    /// Waits until the replica follows and the Sentinel knows it: before, it could not take over.
+    fn wait(&self) {
+        let since = Instant::now();
+        loop {
+            let replication: String = self.servers[1].ask(&["INFO", "replication"]);
+            let replicas: Vec<redis::Value> = self.sentinel.ask(&["SENTINEL", "REPLICAS", Self::SERVICE]);
+            if replication.contains("master_link_status:up") && !replicas.is_empty() {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "the Sentinel does not find the replica");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// What a server is asked from now on.
+#[derive(Debug)]
+pub struct Monitor {
+    lines: BufReader<TcpStream>,
+    port: u16,
+}
+
+impl Monitor {
+    /// Listens to a server.
+    pub fn of(server: &Redis) -> Self {
+        let port = server.port();
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+        socket.write_all(b"MONITOR\r\n").expect("the server reads");
+        let mut lines = BufReader::new(socket);
+        let mut answer = String::new();
+        lines.read_line(&mut answer).expect("the server answers");
+        assert_eq!(answer.trim(), "+OK");
+        Self { lines, port }
+    }
+
+    /// The commands that have arrived since this was last asked, and what the scripts did of which they were: two lists.
+    pub fn take(&mut self) -> (Vec<String>, Vec<String>) {
+        let mut mark = TcpStream::connect(("127.0.0.1", self.port)).expect("the server listens");
+        mark.write_all(b"ECHO that-is-all\r\n").expect("the server reads");
+        let (mut arrived, mut inside) = (Vec::new(), Vec::new());
+        loop {
+            let mut line = String::new();
+            self.lines.read_line(&mut line).expect("the server tells");
+            assert!(!line.is_empty(), "the server has gone");
+            // +1700000000.000000 [0 127.0.0.1:50000] "GET" "key"
+            let (origin, command) = line.trim().split_once("] ").expect("a line of MONITOR");
+            if command.contains("that-is-all") {
+                return (arrived, inside);
+            }
+            match origin.ends_with("lua") {
+                true => inside.push(command.to_owned()),
+                false => arrived.push(command.to_owned()),
+            }
         }
     }
 }
