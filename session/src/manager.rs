@@ -70,11 +70,11 @@ struct Named {
     store: OnceCell<Arc<Store>>,
 }
 
-type Made = Pin<Box<dyn Future<Output = Result<Arc<dyn Driver>, DriverError>> + Send>>;
+type Made = Pin<Box<dyn Future<Output = Result<Arc<dyn Driver>, ConfigError>> + Send>>;
 type Factory = Box<dyn Fn() -> Made + Send + Sync>;
 
 /// The drivers of this crate; each comes with the feature of its name.
-const OWN: [&str; 2] = ["file", "memory"];
+const OWN: [&str; 3] = ["file", "memory", "redis"];
 
 impl SessionManager {
     /// The sessions that `config` describes.
@@ -139,6 +139,11 @@ impl SessionManager {
                 std::future::ready(Ok(driver))
             });
         }
+        #[cfg(feature = "redis")]
+        self.register_over_url("redis", "redis://127.0.0.1:6379/", |url: String, clock| async move {
+            let driver = crate::RedisDriver::connect(&url).await?;
+            Ok(driver.with_clock(move || clock.now()))
+        });
     }
 
     /// Registers a driver under a name, for `Config::driver` and [`driver`](SessionManager::driver). The factory runs once, when the driver is first asked
@@ -149,15 +154,41 @@ impl SessionManager {
         Fut: Future<Output = Result<D, DriverError>> + Send + 'static,
         D: Driver,
     {
-        let make: Factory = Box::new(move || {
-            let made = factory();
-            Box::pin(async move { made.await.map(|driver| Arc::new(driver) as Arc<dyn Driver>) })
+        let name = name.into();
+        let named = name.clone();
+        self.register(&name, move || {
+            let (made, name) = (factory(), named.clone());
+            Box::pin(async move {
+                let driver = made.await.map_err(|error| not_opened(&name, error))?;
+                Ok(Arc::new(driver) as Arc<dyn Driver>)
+            })
         });
+    }
+
+    fn register(&self, name: &str, make: impl Fn() -> Made + Send + Sync + 'static) {
         let named = Named {
-            make,
+            make: Box::new(make),
             store: OnceCell::new(),
         };
-        self.drivers().insert(name.into(), Arc::new(named));
+        self.drivers().insert(name.to_owned(), Arc::new(named));
+    }
+
+    /// Registers a driver of this crate that is made of `url`, of which `example` is one.
+    #[cfg(feature = "redis")]
+    fn register_over_url<F, Fut, D>(&self, name: &'static str, example: &'static str, connect: F)
+    where
+        F: Fn(String, Arc<dyn Clock>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<D, DriverError>> + Send + 'static,
+        D: Driver,
+    {
+        let (url, clock) = (self.0.config.url.clone(), self.0.clock.clone());
+        match url.filter(|url| !url.is_empty()) {
+            Some(url) => self.extend(name, move || connect(url.clone(), clock.clone())),
+            None => self.register(name, move || {
+                let missing = format!("`url` is missing, which the driver `{name}` needs: write one like `{example}`");
+                Box::pin(std::future::ready(Err(ConfigError::new(missing))))
+            }),
+        }
     }
 
     /// The driver of that name, or the configured one; made and opened, once.
@@ -175,12 +206,10 @@ impl SessionManager {
         let named = named.ok_or_else(|| self.unknown(name))?;
         let made = named.store.get_or_try_init(async || {
             let store = Store::new((named.make)().await?);
-            store.open().await?;
+            store.open().await.map_err(|error| not_opened(name, error))?;
             Ok(Arc::new(store))
         });
-        made.await.cloned().map_err(|error: DriverError| {
-            ConfigError::new(format!("the session driver `{name}` could not be opened")).with_source(error)
-        })
+        made.await.cloned()
     }
 
     fn unknown(&self, name: &str) -> ConfigError {
@@ -292,6 +321,10 @@ impl SessionManager {
             Error::new(kind, "the session driver could not be opened").with_source(error)
         })
     }
+}
+
+fn not_opened(name: &str, error: DriverError) -> ConfigError {
+    ConfigError::new(format!("the session driver `{name}` could not be opened")).with_source(error)
 }
 
 fn owners(store: &Store) -> Result<&dyn OwnerIndex> {

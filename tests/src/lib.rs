@@ -54,6 +54,12 @@ macro_rules! on_every_driver {
                 super::$test($crate::Site::over($crate::Backing::File)).await;
             })*
         }
+        mod redis_in_parallel {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::Redis)).await;
+            })*
+        }
     };
     ($($test:ident),* $(,)?) => {
         mod memory {
@@ -66,6 +72,12 @@ macro_rules! on_every_driver {
             $(#[tokio::test]
             async fn $test() {
                 super::$test($crate::Site::over($crate::Backing::File)).await;
+            })*
+        }
+        mod redis {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::Redis)).await;
             })*
         }
     };

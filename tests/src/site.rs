@@ -6,14 +6,15 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 use session_schema::testing::ManualClock;
 use session_schema::{
-    Clock, Config, Driver, Expected, FileDriver, MemoryDriver, Record, SessionId, SessionLayer, SessionManager,
-    StoreKey,
+    Clock, Config, Driver, Expected, FileDriver, MemoryDriver, Record, RedisDriver, SessionId, SessionLayer,
+    SessionManager, StoreKey,
 };
 use tempfile::TempDir;
 
 use crate::app::App;
 use crate::counting::{Calls, CountingDriver};
 use crate::faults::{Faults, FaultyDriver};
+use crate::servers::Redis;
 
 /// Where a [`Site`] keeps its sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Backing {
     Memory,
     /// `FileDriver`, in a directory of its own.
     File,
+    /// `RedisDriver`, over a server that the tests of a process share, with a prefix of its own.
+    Redis,
 }
 
 /// A driver with a clock, counted calls and faults on demand, and the applications over it.
@@ -53,9 +56,10 @@ impl Site {
             1_000_000_000 - u64::from(since_1970.subsec_nanos()),
         ));
         let directory = (backing == Backing::File).then(|| TempDir::new().expect("a directory can be made"));
-        let store: Arc<dyn Driver> = match &directory {
-            Some(directory) => Arc::new(FileDriver::new(directory.path()).with_clock(clock.clone())),
-            None => Arc::new(MemoryDriver::new().with_clock(clock.clone())),
+        let store: Arc<dyn Driver> = match (backing, &directory) {
+            (Backing::Redis, _) => Arc::new(redis(&clock)),
+            (_, Some(directory)) => Arc::new(FileDriver::new(directory.path()).with_clock(clock.clone())),
+            (_, None) => Arc::new(MemoryDriver::new().with_clock(clock.clone())),
         };
         let faulty = FaultyDriver::new(store.clone(), faults.clone());
         let driver = Arc::new(CountingDriver::new(faulty, calls.clone()));
@@ -142,6 +146,17 @@ impl fmt::Debug for Site {
             .field("directory", &self.directory)
             .finish_non_exhaustive()
     }
+}
+
+fn redis(clock: &ManualClock) -> RedisDriver {
+    static SITES: AtomicU64 = AtomicU64::new(0);
+    // The server forgets by a clock of its own, which goes on while a test takes its time. It must not come first.
+    clock.advance(Duration::from_secs(60 * 60));
+    let client = redis::Client::open(Redis::shared().url()).expect("the URL is one");
+    let prefix = format!("site {}:", SITES.fetch_add(1, Ordering::Relaxed));
+    RedisDriver::from_client(client)
+        .with_prefix(prefix)
+        .with_clock(clock.clone())
 }
 
 /// What the store sees of an id.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use session_schema::testing::{Harness, ManualClock, driver_contract};
-use session_schema::{Driver, FileDriver, MemoryDriver, MySqlDriver, PostgresDriver, SqliteDriver};
-use session_tests::servers::{MariaDb, Postgres};
+use session_schema::{Driver, FileDriver, MemoryDriver, MySqlDriver, PostgresDriver, RedisDriver, SqliteDriver};
+use session_tests::servers::{MariaDb, Postgres, Redis, RedisCluster, RedisSentinel};
 
 #[path = "contract/smallest_driver.rs"]
 mod smallest_driver;
@@ -105,6 +106,24 @@ driver_contract! {
 }
 
 driver_contract! {
+    mod redis;
+    owners: true;
+    harness: redis_harness(Redis::shared().url()).await;
+}
+
+driver_contract! {
+    mod redis_cluster;
+    owners: true;
+    harness: redis_harness(RedisCluster::shared().url()).await;
+}
+
+driver_contract! {
+    mod redis_sentinel;
+    owners: true;
+    harness: redis_harness(RedisSentinel::shared().url()).await;
+}
+
+driver_contract! {
     mod arc_dyn_driver;
     owners: true;
     harness: {
@@ -132,4 +151,26 @@ fn table() -> String {
 
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir().expect("a directory for the test is made")
+}
+
+/// A driver over a server that the tests share: each has a prefix, which is an empty store.
+async fn redis_harness(url: String) -> Harness {
+    static TESTS: AtomicU32 = AtomicU32::new(0);
+    let prefix = format!("test {}:", TESTS.fetch_add(1, Ordering::Relaxed));
+    let clock = ManualClock::new();
+    // The server forgets by a clock of its own, which goes on while a test takes its time. It must not come first.
+    clock.advance(Duration::from_secs(60 * 60));
+    let time = clock.clone();
+    let connect = move || {
+        let (url, prefix, time) = (url.clone(), prefix.clone(), time.clone());
+        async move {
+            let driver = RedisDriver::connect(&url).await.expect("the server answers");
+            driver.with_prefix(prefix).with_clock(time)
+        }
+    };
+    let driver = connect().await;
+    Harness::new(driver)
+        .with_clock(&clock)
+        .with_reopen(connect)
+        .forgetting_by_itself()
 }

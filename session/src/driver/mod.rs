@@ -16,9 +16,13 @@ use crate::record::{Record, Version};
 mod file;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisDriver;
 #[cfg(feature = "file")]
 pub use file::FileDriver;
 #[cfg(feature = "memory")]

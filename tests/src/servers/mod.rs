@@ -3,6 +3,8 @@
 
 mod mariadb;
 mod postgres;
+mod proxy;
+mod redis;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use std::time::{Duration, Instant};
 
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
+pub use proxy::Proxy;
+pub use redis::{Monitor, Redis, RedisCluster, RedisSentinel};
 
 /// A program of this machine. `places` are looked in when it is not in the search path, as Debian's PostgreSQL is not.
 ///

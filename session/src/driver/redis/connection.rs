@@ -1,0 +1,262 @@
+//! One connection for all requests, made anew when it is lost.
+//!
+//! The `ConnectionManager` of the client does less: it keeps a connection over which nothing comes back any more (a host that vanished says no
+//! goodbye), it stops trying after an answer such as a wrong password, and it knows no Sentinels.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::sentinel::SentinelClient;
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use tokio::time::{Instant, timeout};
+
+use super::error::{is_lost, is_worth_another_try};
+use super::scripts::{Call, SCRIPTS};
+
+/// How long connecting may take, and one node of a cluster.
+pub(super) const TRY: Duration = Duration::from_secs(2);
+/// How long an answer may take for who has set no limit. The layer has one, of 5 s unless said otherwise.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// A connection is suspect when nobody has waited longer than this for an answer, and then in vain.
+const SUSPECT: Duration = Duration::from_secs(1);
+
+/// Where connections come from.
+pub(super) enum Source {
+    Single(Client),
+    Cluster(ClusterClient),
+    Sentinel(tokio::sync::Mutex<SentinelClient>),
+}
+
+impl Source {
+    pub(super) fn sentinel(client: SentinelClient) -> Self {
+        Self::Sentinel(tokio::sync::Mutex::new(client))
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
+    async fn connect(&self) -> RedisResult<Connection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(TRY))
+            .set_response_timeout(Some(PATIENCE));
+        Ok(match self {
+            Self::Single(client) => {
+                Connection::Single(client.get_multiplexed_async_connection_with_config(&config).await?)
+            }
+            Self::Sentinel(client) => {
+                let mut client = client.lock().await;
+                Connection::Single(client.get_async_connection_with_config(&config).await?)
+            }
+            Self::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
+        })
+    }
+}
+
+impl fmt::Debug for Source {
+    /// No address: it may have a password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Single(_) => "Single",
+            Self::Cluster(_) => "Cluster",
+            Self::Sentinel(_) => "Sentinel",
+        })
+    }
+}
+
+#[derive(Clone)]
+enum Connection {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
+        match self {
+            Self::Single(connection) => command.query_async(connection).await,
+            Self::Cluster(connection) => command.query_async(connection).await,
+        }
+    }
+
+    /// Whether an error means that this is of no more use. The connection to a cluster mends those to its nodes by itself, unless they
+    /// keep silent.
+    fn is_lost(&self, error: &RedisError) -> bool {
+        match self {
+            Self::Single(_) => is_lost(error),
+            Self::Cluster(_) => {
+                error.is_timeout()
+                    || error.is_connection_dropped()
+                    || error.kind() == ErrorKind::ClusterConnectionNotFound
+            }
+        }
+    }
+}
+
+/// The connection that all requests share.
+pub(super) struct Link {
+    pub(super) source: Source,
+    state: Mutex<State>,
+    /// One connects; the others wait for it and share what comes of it.
+    connecting: tokio::sync::Mutex<()>,
+    prepared: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<Connection>,
+    /// How often connecting has come to an end, and how it last failed.
+    attempts: u64,
+    failure: Option<RedisError>,
+}
+
+impl Link {
+    pub(super) fn new(source: Source) -> Self {
+        Self {
+            source,
+            state: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            prepared: AtomicBool::new(false),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the server the scripts, once, so that no request has to.
+    pub(super) async fn prepare(&self) -> RedisResult<()> {
+        if !self.prepared.load(Ordering::Relaxed) {
+            for script in SCRIPTS.all() {
+                self.send(&script.load()).await?;
+            }
+            self.prepared.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Forgets the connection; the next command makes another.
+    pub(super) fn close(&self) {
+        self.state().connection = None;
+    }
+
+    /// Runs a script: one command, unless the server has lost it, by a restart or `SCRIPT FLUSH`.
+    pub(super) async fn run(&self, call: &Call<'_>) -> RedisResult<Value> {
+        match self.send(&call.by_hash()).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.send(&call.in_full()).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Sends a command, a second time if the connection was cut: every command here may be run twice.
+    async fn send(&self, command: &Cmd) -> RedisResult<Value> {
+        match self.send_once(command).await {
+            Err(Failed::Sent(error)) if is_worth_another_try(&error) => self.send_once(command).await,
+            answer => answer,
+        }
+        .map_err(Failed::into_error)
+    }
+
+    async fn send_once(&self, command: &Cmd) -> Result<Value, Failed> {
+        let (mut connection, number) = self.connection().await.map_err(Failed::Connecting)?;
+        let mut waiting = Waiting {
+            link: self,
+            number,
+            since: Some(Instant::now()),
+        };
+        let answer = connection.send(command).await;
+        waiting.since = None;
+        answer.map_err(|error| {
+            if connection.is_lost(&error) {
+                self.give_up(number);
+            }
+            Failed::Sent(error)
+        })
+    }
+
+    /// The connection, and the number it is known by.
+    async fn connection(&self) -> RedisResult<(Connection, u64)> {
+        let before = match self.state().open() {
+            Ok(open) => return Ok(open),
+            Err(attempts) => attempts,
+        };
+        let _turn = self.connecting.lock().await;
+        {
+            let state = self.state();
+            match (state.open(), &state.failure) {
+                (Ok(open), _) => return Ok(open),
+                (Err(attempts), Some(failure)) if attempts != before => return Err(failure.clone()),
+                _ => {}
+            }
+        }
+        // Asking Sentinels takes some connections more.
+        let connected = match timeout(TRY * 2, self.source.connect()).await {
+            Ok(connected) => connected,
+            Err(elapsed) => Err(RedisError::from(std::io::Error::from(elapsed))),
+        };
+        let mut state = self.state();
+        state.attempts += 1;
+        state.failure = connected.as_ref().err().cloned();
+        state.connection = connected.as_ref().ok().cloned();
+        Ok((connected?, state.attempts))
+    }
+
+    /// Makes others not use a connection that is of no more use.
+    fn give_up(&self, number: u64) {
+        let mut state = self.state();
+        if state.attempts == number {
+            state.connection = None;
+        }
+    }
+}
+
+impl State {
+    /// The open connection, or how many attempts there have been.
+    fn open(&self) -> Result<(Connection, u64), u64> {
+        match &self.connection {
+            Some(connection) => Ok((connection.clone(), self.attempts)),
+            None => Err(self.attempts),
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+enum Failed {
+    Connecting(RedisError),
+    Sent(RedisError),
+}
+
+impl Failed {
+    fn into_error(self) -> RedisError {
+        match self {
+            Self::Connecting(error) | Self::Sent(error) => error,
+        }
+    }
+}
+
+/// A command whose answer has not come. When the layer has lost its patience and drops it, the connection is perhaps one over which
+/// nothing comes back.
+struct Waiting<'a> {
+    link: &'a Link,
+    number: u64,
+    since: Option<Instant>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.since.is_some_and(|since| since.elapsed() >= SUSPECT) {
+            self.link.give_up(self.number);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A record as one string, and the names of keys. `lib.lua` knows the same.
+
+use std::time::{Duration, SystemTime};
+
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+
+use crate::clock::end_of_time;
+use crate::expiry::to_millis;
+use crate::id::StoreKey;
+use crate::record::{Record, Version};
+
+/// Where a session is. The braces are Redis's own mark of what counts for the slot of a cluster, so that whatever else there will be of a session
+/// can be in the same one.
+pub(super) fn session(prefix: &str, key: &StoreKey) -> String {
+    format!("{prefix}{{{}}}", key.as_str())
+}
+
+/// Where the set of an owner is. Hashed, because an owner is any text, and nobody's business.
+pub(super) fn owner(prefix: &str, owner: &str) -> String {
+    format!("{prefix}owner:{{{}}}", HEXLOWER.encode(&Sha256::digest(owner)))
+}
+
+/// Milliseconds since 1970, to the year 9999 at the latest.
+pub(super) fn millis(time: SystemTime) -> u64 {
+    to_millis(time.min(end_of_time()))
+}
+
+/// How long the set of an owner has a session at the longest: as long again as the session has to live, so that most touches need not
+/// prolong this too.
+pub(super) fn index_until(now: u64, expires_at: u64) -> u64 {
+    let longest = millis(end_of_time());
+    (expires_at + expires_at.saturating_sub(now)).min(longest)
+}
+
+/// A version as scripts compare it.
+pub(super) fn version_text(version: Version) -> String {
+    format!("{:016x}", u64::from(version))
+}
+
+/// The record in a value; `None` when the value is of another make.
+pub(super) fn parse(mut value: Vec<u8>) -> Option<Record> {
+    let head = Head::parse(&value)?;
+    let owner = match head.owner {
+        Some(length) => Some(
+            str::from_utf8(value.get(head.end..head.end.checked_add(length)?)?)
+                .ok()?
+                .to_owned(),
+        ),
+        None => None,
+    };
+    let record = |payload| {
+        let expires_at = SystemTime::UNIX_EPOCH + Duration::from_millis(head.expires_at);
+        Record::new(payload, expires_at).with_version(head.version)
+    };
+    value.drain(..head.end + head.owner.unwrap_or(0));
+    Some(record(value).with_owner(owner))
+}
+
+struct Head {
+    version: Version,
+    expires_at: u64,
+    owner: Option<usize>,
+    /// Where the owner begins.
+    end: usize,
+}
+
+impl Head {
+    fn parse(value: &[u8]) -> Option<Self> {
+        let mut words = value.splitn(6, |&byte| byte == b' ');
+        let mut word = || str::from_utf8(words.next()?).ok();
+        if word()? != "ss1" {
+            return None;
+        }
+        let version = u64::from_str_radix(word()?, 16).ok()?.into();
+        let expires_at = word()?
+            .parse()
+            .ok()
+            .filter(|&millis| millis <= self::millis(end_of_time()))?;
+        let _indexed_until: u64 = word()?.parse().ok()?;
+        let owner = match word()? {
+            "-" => None,
+            length => Some(length.parse().ok()?),
+        };
+        let rest = words.next()?;
+        Some(Self {
+            version,
+            expires_at,
+            owner,
+            end: value.len() - rest.len(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(owner: Option<&str>, payload: &[u8]) -> Vec<u8> {
+        let length = owner.map_or("-".to_owned(), |owner| owner.len().to_string());
+        let head = format!(
+            "ss1 00000000000000ff 001767225600000 001767229200000 {length} {}",
+            owner.unwrap_or("")
+        );
+        [head.as_bytes(), payload].concat()
+    }
+
+    proptest! {
+        #[test]
+        fn owner_and_payload_are_told_apart(owner: Option<String>, payload: Vec<u8>) {
+            let record = parse(text(owner.as_deref(), &payload)).unwrap();
+            prop_assert_eq!((record.owner(), record.payload()), (owner.as_deref(), &*payload));
+            prop_assert_eq!(record.version(), Version::from(255));
+            prop_assert_eq!(to_millis(record.expires_at()), 1_767_225_600_000);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_no_record_and_no_panic(value: Vec<u8>, begins_well: bool) {
+            let value = if begins_well { [b"ss1 ", &*value].concat() } else { value };
+            prop_assert!(parse(value).is_none());
+        }
+    }
+
+    #[test]
+    fn what_another_hand_or_a_later_format_wrote_is_no_record() {
+        let right = "ss1 00000000000000ff 001767225600000 001767229200000 2 42{}";
+        assert!(parse(right.into()).is_some());
+        for (from, to) in [
+            ("ss1", "ss2"),
+            (" 2 ", " 9 "),
+            (" 2 ", " -1 "),
+            ("0ff", "0fg"),
+            ("00176", "99999"),
+        ] {
+            assert!(parse(right.replacen(from, to, 1).into()).is_none(), "{from} for {to}");
+        }
+        assert!(parse(Vec::new()).is_none());
+        let no_text = [right.replace("42{}", "").as_bytes(), b"\xff\xfe{}"].concat();
+        assert!(parse(no_text).is_none());
+    }
+
+    #[test]
+    fn a_session_and_an_owner_never_share_a_key() {
+        let key: StoreKey = "owner".parse().unwrap();
+        assert_eq!(session("p:", &key), "p:{owner}");
+        // printf 42 | sha256sum
+        let hash = "73475cb40a568e8da8a045ced110137e159f890ac4da883b6b17dc651b3a8049";
+        assert_eq!(owner("p:", "42"), format!("p:owner:{{{hash}}}"));
+    }
+}

@@ -1,0 +1,19 @@
+//! Sessions in Redis or Valkey, shared by many machines.
+//!
+//! * `address.rs`: what a URL says: one server, a cluster, or Sentinels that know the server.
+//! * `connection.rs`: one connection for all requests, made anew when it is lost.
+//! * `scripts.rs` and the `.lua` files: what the server does in one step.
+//! * `format.rs`: a record as one string, and the names of keys.
+//! * `driver.rs`: a [`Driver`](crate::Driver) of these.
+//! * `owners.rs`: its index of owners.
+//! * `error.rs`: what can go wrong, told without keys, values and addresses.
+
+mod address;
+mod connection;
+mod driver;
+mod error;
+mod format;
+mod owners;
+mod scripts;
+
+pub use driver::RedisDriver;

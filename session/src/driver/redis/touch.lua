@@ -1,0 +1,17 @@
+-- KEYS: the session. ARGV: now, expires at, index until, whose set has it already: '-' or '+' and the owner.
+-- Answers {0}: nothing there; {1}; {2, the owner, indexed until}: ended by this; {3, the owner}: its set has to be told first.
+local expires_at, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
+local record = find(KEYS[1], now)
+if not record then return {0} end
+if expires_at <= now then
+  redis.call('DEL', KEYS[1])
+  return {2, record.owner, string.format('%.0f', record.indexed)}
+end
+local indexed = record.indexed
+if record.owner and indexed < expires_at then
+  if ARGV[4] ~= '+' .. record.owner then return {3, record.owner} end
+  indexed = limit
+end
+redis.call('SETRANGE', KEYS[1], TIMES_AT, string.format(TIMES, expires_at, indexed))
+redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', expires_at))
+return {1}
