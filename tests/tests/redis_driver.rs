@@ -20,6 +20,8 @@ mod forgetting;
 mod outages;
 #[path = "redis_driver/sentinel.rs"]
 mod sentinel;
+#[path = "redis_driver/tls.rs"]
+mod tls;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 /// How long a test waits for what has to come about in the end.

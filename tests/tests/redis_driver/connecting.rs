@@ -71,7 +71,7 @@ async fn a_client_of_the_application_serves_too() {
         RedisDriver::from_sentinel_client(
             redis::sentinel::SentinelClient::build(
                 vec![format!("redis://127.0.0.1:{}/", sentinel.port())],
-                RedisSentinel::SERVICE.to_owned(),
+                RedisSentinel::SERVICE,
                 None,
                 redis::sentinel::SentinelServerType::Master,
             )
