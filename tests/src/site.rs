@@ -40,6 +40,8 @@ pub struct Site {
     pub driver: Arc<dyn Driver>,
     /// The driver itself: what is done with it is not counted and does not fail.
     pub store: Arc<dyn Driver>,
+    /// Whether the store forgets what has expired by itself.
+    forgets: bool,
     /// The directory of files, for as long as the site is in use.
     directory: Option<Arc<TempDir>>,
 }
@@ -69,6 +71,7 @@ impl Site {
             faults,
             driver,
             store,
+            forgets: backing == Backing::Redis,
             directory: directory.map(Arc::new),
         }
     }
@@ -76,6 +79,11 @@ impl Site {
     /// The time it is on the site.
     pub fn now(&self) -> SystemTime {
         self.clock.now()
+    }
+
+    /// What `gc` says when so many records have expired: that many, but 0 where the store forgets them by itself.
+    pub fn garbage(&self, expired: u64) -> u64 {
+        if self.forgets { 0 } else { expired }
     }
 
     /// The quick way to sessions.
