@@ -123,6 +123,7 @@ mod payload;
 #[doc(hidden)]
 pub mod private;
 mod record;
+mod rolling;
 mod run;
 mod save;
 mod schema;

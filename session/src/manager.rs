@@ -305,7 +305,9 @@ impl SessionManager {
         let store = self.opened().await?;
         let backend = self.backend(store.clone());
         let except = except.map(|id| backend.key_of(id));
-        Ok(owners(&store)?.destroy_sessions_of(owner, except.as_ref()).await?)
+        let destroyed = owners(&store)?.destroy_sessions_of(owner, except.as_ref()).await;
+        backend.note_ending(None);
+        Ok(destroyed?)
     }
 
     /// The configured driver's store, for methods that speak of sessions and not of settings.

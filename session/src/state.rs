@@ -11,7 +11,7 @@ mod replaying;
 mod saving;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::backend::Stored;
 use crate::changes::Changes;
@@ -41,6 +41,15 @@ pub(crate) enum CookieChange {
     Remove,
 }
 
+/// What is left to do about the expiry of a session that is used.
+#[derive(Clone, Copy)]
+enum Touch {
+    None,
+    Due,
+    /// It was moved when the session was read; the browser is still to be told.
+    Done(Instant),
+}
+
 pub(crate) struct State {
     origin: Origin,
     /// The id that a new session will have, or that the stored one has or is to have.
@@ -64,8 +73,8 @@ pub(crate) struct State {
     has_ended: bool,
     /// No record was found: the session began with this request.
     new: bool,
-    /// Its expiry is worth moving.
-    touch: bool,
+    /// Whether its expiry is worth moving.
+    touch: Touch,
     cookie: CookieChange,
 }
 
@@ -85,7 +94,7 @@ impl Default for State {
             endings: 0,
             has_ended: false,
             new: true,
-            touch: false,
+            touch: Touch::None,
             cookie: CookieChange::Keep,
         }
     }

@@ -16,12 +16,14 @@ use crate::driver::{Driver, Expected, Written};
 use crate::error::{DriverError, Result};
 use crate::id::StoreKey;
 use crate::record::Record;
+use crate::rolling::Endings;
 
 /// A driver and whether it is open. Shared by all layers and sessions over it.
 pub(crate) struct Store {
     driver: Arc<dyn Driver>,
     opened: OnceCell<()>,
     sweeper: OnceLock<Sweeper>,
+    pub(crate) endings: Endings,
 }
 
 impl Store {
@@ -30,6 +32,7 @@ impl Store {
             driver,
             opened: OnceCell::new(),
             sweeper: OnceLock::new(),
+            endings: Endings::default(),
         }
     }
 
@@ -128,7 +131,7 @@ impl<'a> Limited<'a> {
     }
 
     /// Waits for the driver, but not for ever. A driver that answers at once costs no timer, and, because that is boxed, no room for one.
-    async fn call<T>(self, call: impl Future<Output = Result<T, DriverError>>) -> Result<T> {
+    pub(crate) async fn call<T>(self, call: impl Future<Output = Result<T, DriverError>>) -> Result<T> {
         let mut call = pin!(call);
         let at_once = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
         let answer = match at_once {

@@ -18,6 +18,8 @@ mod cuts;
 mod forgetting;
 #[path = "redis_driver/outages.rs"]
 mod outages;
+#[path = "redis_driver/prolonging.rs"]
+mod prolonging;
 #[path = "redis_driver/sentinel.rs"]
 mod sentinel;
 #[path = "redis_driver/tls.rs"]

@@ -34,7 +34,7 @@ impl Session {
     }
 
     /// Loads the session for a request that is perhaps `speculative`.
-    pub(crate) async fn start_as(&self, speculative: impl FnOnce() -> bool) -> Result<()> {
+    pub(crate) async fn start_as(&self, speculative: impl Fn() -> bool) -> Result<()> {
         if self.is_started() {
             return Ok(());
         }
@@ -50,15 +50,16 @@ impl Session {
         }
     }
 
-    async fn load(&self, speculative: impl FnOnce() -> bool) -> Result<()> {
+    async fn load(&self, speculative: impl Fn() -> bool) -> Result<()> {
         if self.is_started() {
             return Ok(());
         }
         let backend = &*self.0.backend;
         let timer = Timer::start();
-        let found = backend
-            .find(|at| self.0.source.nth_id(at, backend.cookie.name()))
-            .await?;
+        // Who builds a session by hand may want to look at it only.
+        let may_prolong = || matches!(self.0.source, Source::Headers(..)) && !speculative();
+        let nth_id = |at| self.0.source.nth_id(at, backend.cookie.name());
+        let found = backend.find(nth_id, may_prolong).await?;
         if let Some(elapsed) = timer.elapsed() {
             let found = matches!(found, Found::Session(..));
             tracing::debug!(target: "session_schema", found, ?elapsed, "a session was loaded");
@@ -66,12 +67,12 @@ impl Session {
         self.take(found, speculative)
     }
 
-    pub(super) fn take(&self, found: Found, speculative: impl FnOnce() -> bool) -> Result<()> {
-        let Found::Session(stored, now) = found else {
+    pub(super) fn take(&self, found: Found, speculative: impl Fn() -> bool) -> Result<()> {
+        let Found::Session(stored, now, prolonged) = found else {
             self.lock().state().start_without(matches!(found, Found::Moved));
             return Ok(());
         };
-        let (loaded, draft) = Loaded::new(stored, &self.0.backend, now, speculative);
+        let (loaded, draft) = Loaded::new(stored, &self.0.backend, now, prolonged, speculative);
         self.replayed(draft, |state, replayed| state.start_with(loaded, replayed))
     }
 

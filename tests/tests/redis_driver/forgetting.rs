@@ -117,7 +117,7 @@ async fn what_is_no_session_reads_as_nothing_and_is_left_alone() {
         &[
             "SET",
             &stored,
-            "ss2 00000000000000ff 001767225600000 001767229200000 - {}",
+            "ss2 00000000000000ff 001767225600000 001767229200000 0 0 - {}",
         ],
         &["HSET", &stored, "a field", "that was left"],
         &["RPUSH", &stored, "a list"],
