@@ -1,7 +1,8 @@
 //! What a request knows of its session: where it came from, what was changed, what the store is still to be told.
 //!
 //! Waiting (not loaded: changes are kept) -> started -> committed (no more changes). A started session is *fresh* (no record),
-//! *stored*, or *lost* (its record is gone, or goes by an id that this request does not have; changes are dropped).
+//! *stored*, or *lost* (its record is gone, or goes by an id that this request does not have; changes are dropped). One whose store
+//! could not be read may be lost and *read-only*, if the layer says so; it can be loaded anew.
 
 mod changing;
 mod loading;
@@ -57,6 +58,8 @@ pub(crate) struct State {
     has_ended: bool,
     /// No record was found: the session began with this request.
     new: bool,
+    /// The store could not be read: what is stored is not known, and must not be changed.
+    read_only: bool,
     /// Its expiry is worth moving.
     touch: bool,
     cookie: CookieChange,
@@ -77,6 +80,7 @@ impl Default for State {
             endings: 0,
             has_ended: false,
             new: true,
+            read_only: false,
             touch: false,
             cookie: CookieChange::Keep,
         }

@@ -6,7 +6,8 @@ use http::{HeaderValue, Request};
 
 use super::{Inner, Phase, Session, Source};
 use crate::backend::{Backend, Found};
-use crate::error::Result;
+use crate::config::LoadErrors;
+use crate::error::{Error, Result};
 use crate::id::SessionId;
 #[cfg(feature = "axum")]
 use crate::lease::Lease;
@@ -49,14 +50,32 @@ impl Session {
         }
         let backend = &*self.0.backend;
         let timer = Timer::start();
-        let found = backend
-            .find(|at| self.0.source.nth_id(at, backend.cookie.name()))
-            .await?;
+        let found = backend.find(|at| self.0.source.nth_id(at, backend.cookie.name()));
+        let found = match found.await {
+            Ok(found) => found,
+            Err(error) => return self.go_without(error),
+        };
         if let Some(elapsed) = timer.elapsed() {
             let found = matches!(found, Found::Session(..));
             tracing::debug!(target: "session_schema", found, ?elapsed, "a session was loaded");
         }
         self.lock().state().start(found, backend, speculative)
+    }
+
+    /// Goes on with an empty session that takes no changes, if the layer says so and nothing was changed yet.
+    #[cold]
+    fn go_without(&self, error: Error) -> Result<()> {
+        let wanted = self.0.backend.settings.load_errors == LoadErrors::Empty;
+        if !wanted || !self.lock().state().start_read_only() {
+            return Err(error);
+        }
+        tracing::warn!(
+            target: "session_schema",
+            err = &error as &dyn std::error::Error,
+            kind = ?error.kind(),
+            "a session could not be loaded; the request goes on with an empty one that is not saved"
+        );
+        Ok(())
     }
 
     /// Saves what has been changed. The layer does it when the handler has returned; a session built by hand is saved by this alone.
@@ -113,7 +132,10 @@ impl Session {
             .read(|state| state.stored().cloned().map(|stored| (stored, state.endings())))
             .flatten();
         match stored {
-            None => self.load(|| false).await?,
+            None => {
+                self.lock().state().wait_again();
+                self.load(|| false).await?;
+            }
             Some((stored, endings)) => {
                 let now = backend.clock.now();
                 let newest = backend.newest(stored, now).await?;
@@ -131,6 +153,9 @@ impl Session {
     #[cfg(feature = "axum")]
     pub(crate) async fn lock_out_others(&self) -> Result<()> {
         self.start().await?;
+        if self.is_read_only() {
+            return Err(Error::read_only());
+        }
         if self.lock().lease.is_some() {
             return Ok(());
         }
