@@ -244,6 +244,33 @@ impl fmt::Debug for Hidden {
     }
 }
 
+/// What becomes of a request whose session cannot be loaded, because the store is out of reach or answers with an error.
+///
+/// ```
+/// use session_schema::{LoadErrors, MemoryDriver, SessionLayer};
+///
+/// # let driver = MemoryDriver::new();
+/// // A shop window goes on though nobody can be told from anybody else; baskets do not.
+/// let layer = SessionLayer::new(driver).with_load_errors(LoadErrors::Empty);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LoadErrors {
+    /// The error is the response, 503 when the store is out of reach and 500 otherwise, and the handler is not called: it would take
+    /// the visitor for another.
+    #[default]
+    Fail,
+    /// The handler is called, and its session is empty and [read-only](crate::Session::is_read_only): the visitor looks like one who is not
+    /// signed in.
+    ///
+    /// * Nothing is saved, so the stored session is as it was when the store is back; no cookie is sent; a warning is logged.
+    /// * Everything that changes a session, `invalidate` and `regenerate` among it, fails with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), which is 503 as a
+    ///   response. A sign-out is not confirmed that did not take place.
+    /// * The [token](crate::Session::token) is one that no request can send: forms of this page will be refused, and so are those sent now.
+    /// * `Exclusive` sessions are still an error: who cannot read the session cannot have it alone.
+    /// * What was changed before the session was loaded has no place then, so loading it is an error as well.
+    Empty,
+}
+
 /// What becomes of a response whose session could not be saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SaveErrors {
@@ -269,6 +296,7 @@ pub(crate) struct Settings {
     pub store_timeout: Duration,
     /// The largest payload that is stored, in bytes.
     pub max_bytes: usize,
+    pub load_errors: LoadErrors,
     pub save_errors: SaveErrors,
     /// How long a request waits for exclusive use of its session.
     pub exclusive_wait: Duration,
@@ -285,6 +313,7 @@ impl Default for Settings {
             gc_interval: Some(minutes(30)),
             store_timeout: Duration::from_secs(5),
             max_bytes: 4 * 1024 * 1024,
+            load_errors: LoadErrors::Fail,
             save_errors: SaveErrors::Fail,
             exclusive_wait: Duration::from_secs(10),
         }

@@ -90,6 +90,13 @@ impl Error {
         )
     }
 
+    pub(crate) fn read_only() -> Self {
+        Self::new(
+            ErrorKind::Unavailable,
+            "the session store could not be read, so this request has an empty session that takes no changes: see `LoadErrors::Empty`",
+        )
+    }
+
     pub(crate) fn no_more_cookie() -> Self {
         Self::new(
             ErrorKind::Committed,

@@ -98,6 +98,7 @@ extern crate self as session_schema;
 
 mod backend;
 mod changes;
+mod circuit;
 mod clock;
 mod codec;
 mod config;
@@ -136,7 +137,7 @@ mod typed;
 
 pub use self::cookie::SameSite;
 pub use clock::{Clock, SystemClock};
-pub use config::{Config, SaveErrors};
+pub use config::{Config, LoadErrors, SaveErrors};
 pub use driver::*;
 pub use error::{ConfigError, DriverError, Error, ErrorKind, Result};
 #[cfg(feature = "axum")]

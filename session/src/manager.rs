@@ -13,7 +13,7 @@ use crate::backend::Backend;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Settings};
 use crate::cookie::CookieWriter;
-use crate::driver::{Driver, OwnerIndex};
+use crate::driver::Driver;
 use crate::error::{ConfigError, DriverError, Error, ErrorKind, Result};
 use crate::id::{SessionId, StoreKey};
 use crate::middleware::SessionLayer;
@@ -276,20 +276,20 @@ impl SessionManager {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`] or [`ErrorKind::Driver`] when the store fails or cannot be opened.
+    /// [`ErrorKind::Unavailable`] when the store is out of reach or needs more than an hour, [`ErrorKind::Driver`] when it fails or cannot be opened.
     pub async fn gc(&self) -> Result<u64> {
-        let store = self.opened().await?;
-        Ok(store.driver().gc().await?)
+        self.opened().await?.collect().await
     }
 
     /// The live sessions of an owner (see [`Session::set_owner`]).
     ///
     /// # Errors
     ///
-    /// As [`gc`](SessionManager::gc), and [`ErrorKind::Driver`] when the driver keeps no index of owners.
+    /// [`ErrorKind::Unavailable`] when the store is out of reach or needs more than a minute, [`ErrorKind::Driver`] when it fails, cannot be opened,
+    /// or keeps no index of owners.
     pub async fn sessions_of(&self, owner: &str) -> Result<Vec<StoredSession>> {
         let store = self.opened().await?;
-        let found = owners(&store)?.sessions_of(owner).await?;
+        let found = store.owners()?.sessions_of(owner).await?;
         let now = self.0.clock.now();
         let live = found.into_iter().filter(|(_, record)| !record.is_expired(now));
         Ok(live.map(|(key, record)| StoredSession { key, record }).collect())
@@ -305,9 +305,9 @@ impl SessionManager {
         let store = self.opened().await?;
         let backend = self.backend(store.clone());
         let except = except.map(|id| backend.key_of(id));
-        let destroyed = owners(&store)?.destroy_sessions_of(owner, except.as_ref()).await;
+        let destroyed = store.owners()?.destroy_sessions_of(owner, except.as_ref()).await;
         backend.note_ending(None);
-        Ok(destroyed?)
+        destroyed
     }
 
     /// The configured driver's store, for methods that speak of sessions and not of settings.
@@ -327,15 +327,6 @@ impl SessionManager {
 
 fn not_opened(name: &str, error: DriverError) -> ConfigError {
     ConfigError::new(format!("the session driver `{name}` could not be opened")).with_source(error)
-}
-
-fn owners(store: &Store) -> Result<&dyn OwnerIndex> {
-    store.driver().owners().ok_or_else(|| {
-        Error::new(
-            ErrorKind::Driver,
-            "the session driver keeps no index of owners (`Driver::owners` is `None`)",
-        )
-    })
 }
 
 impl fmt::Debug for SessionManager {

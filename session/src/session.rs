@@ -58,7 +58,8 @@ pub(crate) use io::{Closing, Committed};
 /// # Errors
 ///
 /// Every method that changes the session fails with [`ErrorKind::Committed`](crate::ErrorKind::Committed) once the response is on
-/// its way, because nobody would save the change, and with [`ErrorKind::ReservedKey`](crate::ErrorKind::ReservedKey) for a key that begins with `_`.
+/// its way, because nobody would save the change, with [`ErrorKind::ReservedKey`](crate::ErrorKind::ReservedKey) for a key that begins with `_`, and with
+/// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the session is [read-only](Session::is_read_only).
 #[derive(Clone)]
 pub struct Session(Arc<Inner>);
 
@@ -382,8 +383,9 @@ impl Session {
     pub fn token(&self) -> String {
         let mut slot = self.lock();
         let may_change = slot.phase != Phase::Committed;
-        slot.state()
-            .token(may_change)
+        let state = slot.state();
+        state
+            .token(may_change && !state.is_read_only())
             .expect("the operating system's random generator works")
     }
 
@@ -421,6 +423,12 @@ impl Session {
     /// Whether the session began with this request: there was none, or it has been [invalidated](Session::invalidate).
     pub fn is_new(&self) -> bool {
         self.read(|state| state.is_new()).unwrap_or(true)
+    }
+
+    /// Whether the store could not be read and the session is therefore empty and takes no changes, which is so only where the layer says
+    /// [`LoadErrors::Empty`](crate::LoadErrors::Empty): the visitor may well be signed in. [`reload`](Session::reload) tries again.
+    pub fn is_read_only(&self) -> bool {
+        self.read(|state| state.is_read_only()).unwrap_or_default()
     }
 
     /// Whether the session has been loaded.
@@ -513,7 +521,11 @@ impl Session {
             tracing::error!(target: "session_schema", "a session was changed after its response had been sent; the change is refused");
             return Err(Error::committed());
         }
-        change(slot.state())
+        let state = slot.state();
+        match state.is_read_only() {
+            true => Err(Error::read_only()),
+            false => change(state),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Slot> {

@@ -3,6 +3,7 @@
 //! Waiting (not loaded: changes are kept) -> started -> committed (no more changes). A started session is *fresh* (no record),
 //! *stored*, or *lost* (its record is gone, or was found to go by an id that this request does not have; changes are dropped). One that
 //! another request gives a new id while this one saves stays *stored* as this request has seen it: what is under the new id is not read.
+//! One whose store could not be read may be lost and *read-only*, if the layer says so; it can be loaded anew.
 
 mod changing;
 mod loading;
@@ -73,6 +74,8 @@ pub(crate) struct State {
     has_ended: bool,
     /// No record was found: the session began with this request.
     new: bool,
+    /// The store could not be read: what is stored is not known, and must not be changed.
+    read_only: bool,
     /// Whether its expiry is worth moving.
     touch: Touch,
     cookie: CookieChange,
@@ -94,6 +97,7 @@ impl Default for State {
             endings: 0,
             has_ended: false,
             new: true,
+            read_only: false,
             touch: Touch::None,
             cookie: CookieChange::Keep,
         }

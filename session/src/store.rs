@@ -1,7 +1,8 @@
-//! A driver as sessions use it: opened once, never waited for longer than allowed, swept now and then.
+//! A driver as sessions use it: opened once, never waited for longer than allowed, spared while it is down, swept now and then.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
@@ -12,16 +13,25 @@ use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use crate::driver::{Driver, Expected, Written};
-use crate::error::{DriverError, Result};
+use crate::circuit::Circuit;
+use crate::driver::{Driver, Expected, OwnerIndex, Written};
+use crate::error::{DriverError, Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::record::Record;
 use crate::rolling::Endings;
 
-/// A driver and whether it is open. Shared by all layers and sessions over it.
+/// How long a call may take that concerns all sessions of an owner. A store without a list of them looks at every session; whoever
+/// pressed "log out everywhere else" waits no longer than this, and no proxy in between does either.
+const OWNERS: Duration = Duration::from_secs(60);
+/// How long one collection of garbage may take. Nobody waits for it, and millions of sessions take their time; but a store that
+/// has lost the connection unnoticed must not be waited for until the process ends.
+const COLLECTION: Duration = Duration::from_secs(60 * 60);
+
+/// A driver, whether it is open, and whether it answers. Shared by all layers and sessions over it.
 pub(crate) struct Store {
     driver: Arc<dyn Driver>,
     opened: OnceCell<()>,
+    circuit: Circuit,
     sweeper: OnceLock<Sweeper>,
     pub(crate) endings: Endings,
 }
@@ -31,6 +41,7 @@ impl Store {
         Self {
             driver,
             opened: OnceCell::new(),
+            circuit: Circuit::default(),
             sweeper: OnceLock::new(),
             endings: Endings::default(),
         }
@@ -44,6 +55,27 @@ impl Store {
     pub(crate) async fn open(&self) -> Result<(), DriverError> {
         self.opened.get_or_try_init(|| self.driver.open()).await?;
         Ok(())
+    }
+
+    /// Calls that concern all sessions of an owner.
+    pub(crate) fn owners(&self) -> Result<Owners<'_>> {
+        let index = self.driver.owners().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Driver,
+                "the session driver keeps no index of owners (`Driver::owners` is `None`)",
+            )
+        })?;
+        let limited = Limited {
+            store: self,
+            limit: OWNERS,
+        };
+        Ok(Owners { index, limited })
+    }
+
+    /// Removes what has expired, now. It runs beside the requests and does not go through the circuit: how long it takes says nothing
+    /// about how they fare.
+    pub(crate) async fn collect(&self) -> Result<u64> {
+        Ok(collect(&*self.driver).await?)
     }
 
     /// Collects what has expired, at intervals, for as long as the store is in use. Once started, it is not started again.
@@ -83,7 +115,7 @@ async fn sweep(driver: Arc<dyn Driver>, interval: Duration) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match driver.gc().await {
+        match collect(&*driver).await {
             Ok(removed) => tracing::debug!(target: "session_schema", removed, "expired sessions were removed"),
             Err(error) => tracing::warn!(
                 target: "session_schema",
@@ -94,7 +126,37 @@ async fn sweep(driver: Arc<dyn Driver>, interval: Duration) {
     }
 }
 
-/// The calls that the hot path makes, with a time limit.
+/// Has the driver remove what has expired. A driver that panics does not end the sweeps.
+async fn collect(driver: &dyn Driver) -> Result<u64, DriverError> {
+    let mut collection = pin!(timeout(COLLECTION, async { driver.gc().await }));
+    let collected = poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| collection.as_mut().poll(cx)))
+            .unwrap_or_else(|_| Poll::Ready(Ok(Err(DriverError::backend("the driver panicked")))))
+    });
+    collected.await.unwrap_or_else(|_| Err(too_late(COLLECTION)))
+}
+
+fn too_late(limit: Duration) -> DriverError {
+    DriverError::unavailable(format!("the session store did not answer within {limit:?}"))
+}
+
+/// The calls that concern all sessions of an owner, with a time limit.
+pub(crate) struct Owners<'a> {
+    index: &'a dyn OwnerIndex,
+    limited: Limited<'a>,
+}
+
+impl Owners<'_> {
+    pub(crate) async fn sessions_of(&self, owner: &str) -> Result<Vec<(StoreKey, Record)>> {
+        self.limited.call(self.index.sessions_of(owner)).await
+    }
+
+    pub(crate) async fn destroy_sessions_of(&self, owner: &str, except: Option<&StoreKey>) -> Result<u64> {
+        self.limited.call(self.index.destroy_sessions_of(owner, except)).await
+    }
+}
+
+/// The calls that the hot path makes, with a time limit, through the circuit.
 #[derive(Clone, Copy)]
 pub(crate) struct Limited<'a> {
     pub(crate) store: &'a Store,
@@ -132,18 +194,17 @@ impl<'a> Limited<'a> {
 
     /// Waits for the driver, but not for ever. A driver that answers at once costs no timer, and, because that is boxed, no room for one.
     pub(crate) async fn call<T>(self, call: impl Future<Output = Result<T, DriverError>>) -> Result<T> {
+        let permit = self.store.circuit.admit()?;
         let mut call = pin!(call);
         let at_once = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
         let answer = match at_once {
             Poll::Ready(answer) => answer,
             Poll::Pending => match Box::pin(timeout(self.limit, call)).await {
                 Ok(answer) => answer,
-                Err(_) => Err(DriverError::unavailable(format!(
-                    "the session store did not answer within {:?}",
-                    self.limit
-                ))),
+                Err(_) => Err(too_late(self.limit)),
             },
         };
+        permit.report(&answer);
         Ok(answer?)
     }
 }

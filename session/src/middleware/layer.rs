@@ -6,7 +6,7 @@ use tower_layer::Layer;
 
 use crate::backend::Backend;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, SaveErrors, Settings};
+use crate::config::{Config, LoadErrors, SaveErrors, Settings};
 use crate::cookie::SameSite;
 use crate::driver::Driver;
 use crate::error::ConfigError;
@@ -25,6 +25,9 @@ use crate::store::Store;
 ///   handler chose otherwise ([RFC 9111 section 3](https://www.rfc-editor.org/rfc/rfc9111#section-3)).
 /// * An id that the server has not issued is never adopted, and a malformed cookie is no error. Names are compared byte by byte. Of several cookies of
 ///   the name, the first eight that are well-formed are looked up in order, and the first that leads to a session wins.
+/// * A store that is out of reach, or does not answer in [time](SessionLayer::with_store_timeout), is a 503 for requests that use their session, unless
+///   [`LoadErrors::Empty`] says otherwise; all others go on. After five such calls in a row further ones fail at once, and one request now and
+///   then finds out whether the store answers again: after a second first, later every eight. A warning says when that begins, a line when it ends.
 /// * Expired means that the moment has come. An expiry is moved, in the store and in the browser, only when a tenth of the lifetime has
 ///   gone by since it was last moved.
 /// * Two layers on one request share the outer one's session; a warning says so once.
@@ -83,6 +86,7 @@ impl SessionLayer {
         let settings = Settings {
             store_timeout: old.store_timeout,
             max_bytes: old.max_bytes,
+            load_errors: old.load_errors,
             save_errors: old.save_errors,
             exclusive_wait: old.exclusive_wait,
             ..config.settings()?
@@ -146,7 +150,8 @@ impl SessionLayer {
         self.with(|settings| settings.expire_on_close = expire_on_close)
     }
 
-    /// How long one call of the store may take before it counts as out of reach; 5 seconds unless said otherwise.
+    /// How long one call of the store may take before it counts as out of reach; 5 seconds unless said otherwise. What concerns
+    /// [all sessions of an owner](crate::SessionManager::sessions_of) may take a minute, a collection of garbage an hour.
     #[must_use]
     pub fn with_store_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.store_timeout = timeout)
@@ -162,6 +167,12 @@ impl SessionLayer {
     #[must_use]
     pub fn with_max_bytes(self, bytes: usize) -> Self {
         self.with(|settings| settings.max_bytes = bytes)
+    }
+
+    /// What becomes of a request whose session cannot be loaded; [`LoadErrors::Fail`] unless said otherwise.
+    #[must_use]
+    pub fn with_load_errors(self, load_errors: LoadErrors) -> Self {
+        self.with(|settings| settings.load_errors = load_errors)
     }
 
     /// What becomes of a response whose session cannot be saved; [`SaveErrors::Fail`] unless said otherwise.

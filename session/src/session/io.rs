@@ -6,10 +6,11 @@ use http::{HeaderValue, Request};
 
 use super::{Inner, Phase, Session, Source};
 use crate::backend::{Backend, Found};
+use crate::config::LoadErrors;
 use crate::draft::Draft;
-use crate::error::Result;
 #[cfg(feature = "axum")]
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
+use crate::error::{Error, Result};
 use crate::id::SessionId;
 #[cfg(feature = "axum")]
 use crate::lease::Lease;
@@ -58,8 +59,11 @@ impl Session {
         let timer = Timer::start();
         // Who builds a session by hand may want to look at it only.
         let may_prolong = || matches!(self.0.source, Source::Headers(..)) && !speculative();
-        let nth_id = |at| self.0.source.nth_id(at, backend.cookie.name());
-        let found = backend.find(nth_id, may_prolong).await?;
+        let found = backend.find(|at| self.0.source.nth_id(at, backend.cookie.name()), may_prolong);
+        let found = match found.await {
+            Ok(found) => found,
+            Err(error) => return self.go_without(error),
+        };
         if let Some(elapsed) = timer.elapsed() {
             let found = matches!(found, Found::Session(..));
             tracing::debug!(target: "session_schema", found, ?elapsed, "a session was loaded");
@@ -97,6 +101,22 @@ impl Session {
         let mut slot = self.lock();
         let replayed = slot.state().unsaved().replay(draft, Functions::Refuse);
         take(slot.state(), replayed)
+    }
+
+    /// Goes on with an empty session that takes no changes, if the layer says so and nothing was changed yet.
+    #[cold]
+    fn go_without(&self, error: Error) -> Result<()> {
+        let wanted = self.0.backend.settings.load_errors == LoadErrors::Empty;
+        if !wanted || !self.lock().state().start_read_only() {
+            return Err(error);
+        }
+        tracing::warn!(
+            target: "session_schema",
+            err = &error as &dyn std::error::Error,
+            kind = ?error.kind(),
+            "a session could not be loaded; the request goes on with an empty one that is not saved"
+        );
+        Ok(())
     }
 
     /// Saves what has been changed. The layer does it when the handler has returned; a session built by hand is saved by this alone.
@@ -174,6 +194,7 @@ impl Session {
     async fn look_again(&self) -> Result<bool> {
         let known = self.read(|state| state.stored().cloned().map(|stored| (stored, state.endings())));
         let Some((stored, endings)) = known.flatten() else {
+            self.lock().state().wait_again();
             self.load(|| false).await?;
             return Ok(true);
         };
@@ -193,6 +214,9 @@ impl Session {
     #[cfg(feature = "axum")]
     pub(crate) async fn lock_out_others(&self) -> Result<()> {
         self.start().await?;
+        if self.is_read_only() {
+            return Err(Error::read_only());
+        }
         if self.lock().lease.is_some() {
             return Ok(());
         }

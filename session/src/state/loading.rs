@@ -79,6 +79,27 @@ impl State {
         Ok(())
     }
 
+    /// Goes on without what is stored, which could not be read, if nothing was changed yet; says whether it does.
+    pub(crate) fn start_read_only(&mut self) -> bool {
+        let idle = self.is_idle();
+        if idle {
+            self.origin = Origin::Lost;
+            self.read_only = true;
+        }
+        idle
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// A session that could not be read can be loaded after all.
+    pub(crate) fn wait_again(&mut self) {
+        if std::mem::take(&mut self.read_only) {
+            *self = Self::default();
+        }
+    }
+
     fn start_fresh(&mut self) {
         self.origin = Origin::Fresh;
         self.renewed = false;
