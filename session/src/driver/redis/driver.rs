@@ -22,7 +22,7 @@ use crate::record::{Record, Version};
 
 /// Sessions in Redis (7.0 or later) or Valkey: one server, a cluster, or a server that Sentinels watch.
 ///
-/// * One command reads a session and one writes it, over one connection that all requests share. Where the owner of a session changes there are
+/// * One command reads a session, and prolongs it when that is due, and one writes it, over one connection that all requests share. Where the owner of a session changes there are
 ///   one or two more.
 /// * Each command is a script, so each is one atomic step. A server that has lost the scripts, by a restart or `SCRIPT FLUSH`, is given them again.
 /// * A connection that is cut, or over which nothing comes back, is replaced by the next request. A command whose answer was lost is sent
