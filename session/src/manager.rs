@@ -25,7 +25,7 @@ use crate::typed;
 
 /// The sessions of an application as its [`Config`] describes them.
 ///
-/// * The driver is chosen by name: `file`, `memory`, or one [registered](SessionManager::extend) by the application. It is made and opened
+/// * The driver is chosen by name: `file`, `memory`, `sqlite`, `postgres`, `mysql` (each with the feature of its name), or one [registered](SessionManager::extend) by the application. It is made and opened
 ///   on first use, once.
 /// * [`layer`](SessionManager::layer) gives every request its session; [`build_session`](SessionManager::build_session) makes one by hand, for what is no HTTP.
 /// * [`sessions_of`](SessionManager::sessions_of) and [`destroy_sessions_of`](SessionManager::destroy_sessions_of) are "where am I signed in" and
@@ -70,11 +70,11 @@ struct Named {
     store: OnceCell<Arc<Store>>,
 }
 
-type Made = Pin<Box<dyn Future<Output = Result<Arc<dyn Driver>, DriverError>> + Send>>;
+type Made = Pin<Box<dyn Future<Output = Result<Arc<dyn Driver>, ConfigError>> + Send>>;
 type Factory = Box<dyn Fn() -> Made + Send + Sync>;
 
 /// The drivers of this crate; each comes with the feature of its name.
-const OWN: [&str; 2] = ["file", "memory"];
+const OWN: [&str; 5] = ["file", "memory", "mysql", "postgres", "sqlite"];
 
 impl SessionManager {
     /// The sessions that `config` describes.
@@ -139,6 +139,29 @@ impl SessionManager {
                 std::future::ready(Ok(driver))
             });
         }
+        #[cfg(feature = "sqlite")]
+        self.register_over_url("sqlite", "sqlite://sessions.db", |url: String, clock| async move {
+            let driver = crate::SqliteDriver::connect(&url).await?;
+            Ok(driver.with_clock(move || clock.now()))
+        });
+        #[cfg(feature = "postgres")]
+        self.register_over_url(
+            "postgres",
+            "postgres://user:password@host/database",
+            |url: String, clock| async move {
+                let driver = crate::PostgresDriver::connect(&url).await?;
+                Ok(driver.with_clock(move || clock.now()))
+            },
+        );
+        #[cfg(feature = "mysql")]
+        self.register_over_url(
+            "mysql",
+            "mysql://user:password@host/database",
+            |url: String, clock| async move {
+                let driver = crate::MySqlDriver::connect(&url).await?;
+                Ok(driver.with_clock(move || clock.now()))
+            },
+        );
     }
 
     /// Registers a driver under a name, for `Config::driver` and [`driver`](SessionManager::driver). The factory runs once, when the driver is first asked
@@ -149,15 +172,41 @@ impl SessionManager {
         Fut: Future<Output = Result<D, DriverError>> + Send + 'static,
         D: Driver,
     {
-        let make: Factory = Box::new(move || {
-            let made = factory();
-            Box::pin(async move { made.await.map(|driver| Arc::new(driver) as Arc<dyn Driver>) })
+        let name = name.into();
+        let named = name.clone();
+        self.register(&name, move || {
+            let (made, name) = (factory(), named.clone());
+            Box::pin(async move {
+                let driver = made.await.map_err(|error| not_opened(&name, error))?;
+                Ok(Arc::new(driver) as Arc<dyn Driver>)
+            })
         });
+    }
+
+    fn register(&self, name: &str, make: impl Fn() -> Made + Send + Sync + 'static) {
         let named = Named {
-            make,
+            make: Box::new(make),
             store: OnceCell::new(),
         };
-        self.drivers().insert(name.into(), Arc::new(named));
+        self.drivers().insert(name.to_owned(), Arc::new(named));
+    }
+
+    /// Registers a driver of this crate that is made of `url`, of which `example` is one.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    fn register_over_url<F, Fut, D>(&self, name: &'static str, example: &'static str, connect: F)
+    where
+        F: Fn(String, Arc<dyn Clock>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<D, DriverError>> + Send + 'static,
+        D: Driver,
+    {
+        let (url, clock) = (self.0.config.url.clone(), self.0.clock.clone());
+        match url.filter(|url| !url.is_empty()) {
+            Some(url) => self.extend(name, move || connect(url.clone(), clock.clone())),
+            None => self.register(name, move || {
+                let missing = format!("`url` is missing, which the driver `{name}` needs: write one like `{example}`");
+                Box::pin(std::future::ready(Err(ConfigError::new(missing))))
+            }),
+        }
     }
 
     /// The driver of that name, or the configured one; made and opened, once.
@@ -175,12 +224,10 @@ impl SessionManager {
         let named = named.ok_or_else(|| self.unknown(name))?;
         let made = named.store.get_or_try_init(async || {
             let store = Store::new((named.make)().await?);
-            store.open().await?;
+            store.open().await.map_err(|error| not_opened(name, error))?;
             Ok(Arc::new(store))
         });
-        made.await.cloned().map_err(|error: DriverError| {
-            ConfigError::new(format!("the session driver `{name}` could not be opened")).with_source(error)
-        })
+        made.await.cloned()
     }
 
     fn unknown(&self, name: &str) -> ConfigError {
@@ -292,6 +339,10 @@ impl SessionManager {
             Error::new(kind, "the session driver could not be opened").with_source(error)
         })
     }
+}
+
+fn not_opened(name: &str, error: DriverError) -> ConfigError {
+    ConfigError::new(format!("the session driver `{name}` could not be opened")).with_source(error)
 }
 
 fn owners(store: &Store) -> Result<&dyn OwnerIndex> {

@@ -77,6 +77,12 @@ impl MariaDb {
         self.port
     }
 
+    /// The statements that it has logged, if it was told to.
+    pub fn general_log(&self) -> String {
+        let log = std::fs::read(self.folder.path().join("statements.log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     fn wait(&mut self, starts: usize) {
         let log = self.folder.path().join("log");
         let ready = || {
@@ -98,13 +104,15 @@ fn run(folder: &Path, port: u16) -> Process {
             ("socket", "socket"),
             ("pid-file", "pid"),
             ("init-file", "first.sql"),
+            ("general-log-file", "statements.log"),
         ] {
             command.arg(format!("--{setting}={}", folder.join(file).display()));
         }
         command.arg(format!("--port={port}"));
         command.args([
             "--bind-address=127.0.0.1",
-            "--innodb-flush-log-at-trx-commit=0",
+            // What is committed is with the operating system: the end of the process takes none of it.
+            "--innodb-flush-log-at-trx-commit=2",
             "--innodb-buffer-pool-size=64M",
             "--max-connections=300",
         ]);
