@@ -16,6 +16,7 @@ mod faults;
 mod log;
 pub mod servers;
 mod site;
+mod tables;
 mod visitor;
 
 pub use app::{App, Visit};
@@ -54,6 +55,24 @@ macro_rules! on_every_driver {
                 super::$test($crate::Site::over($crate::Backing::File)).await;
             })*
         }
+        mod sqlite_in_parallel {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::Sqlite)).await;
+            })*
+        }
+        mod postgres_in_parallel {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::Postgres)).await;
+            })*
+        }
+        mod mysql_in_parallel {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::MySql)).await;
+            })*
+        }
     };
     ($($test:ident),* $(,)?) => {
         mod memory {
@@ -66,6 +85,24 @@ macro_rules! on_every_driver {
             $(#[tokio::test]
             async fn $test() {
                 super::$test($crate::Site::over($crate::Backing::File)).await;
+            })*
+        }
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::Sqlite)).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::Postgres)).await;
+            })*
+        }
+        mod mysql {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test($crate::Site::over($crate::Backing::MySql)).await;
             })*
         }
     };

@@ -60,7 +60,7 @@ async fn an_unknown_driver_is_an_error_that_names_what_is_known() {
 
 #[tokio::test]
 async fn a_driver_that_is_not_built_yet_is_not_said_to_be_a_feature() {
-    let manager = SessionManager::new(config("redis")).unwrap();
+    let manager = SessionManager::new(config("dynamodb")).unwrap();
     let text = manager
         .driver(None)
         .await

@@ -3,7 +3,7 @@
 
 mod mariadb;
 mod postgres;
-mod proxy;
+mod relay;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
-pub use proxy::{Cut, Proxy};
+pub use relay::{Cut, Relay};
 
 /// A program of this machine. `places` are looked in when it is not in the search path, as Debian's PostgreSQL is not.
 ///

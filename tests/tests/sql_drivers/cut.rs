@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use session_schema::{Driver, Expected, Written};
-use session_tests::servers::{MariaDb, Postgres, Proxy};
+use session_tests::servers::{MariaDb, Postgres, Relay};
 
 use crate::place::{Kind, Place, create, done, new_key, on_every_server, told};
 
-/// A driver whose connections go through a proxy, and one whose do not.
+/// A driver whose connections go through a relay, and one whose do not.
 struct Scene {
-    proxy: Proxy,
+    relay: Relay,
     place: Arc<Place>,
     driver: Arc<dyn Driver>,
     direct: Arc<dyn Driver>,
@@ -22,10 +22,10 @@ impl Scene {
             Kind::MySql => (MariaDb::shared().port(), "root"),
             _ => (Postgres::shared().port(), "postgres"),
         };
-        let proxy = Proxy::to(port).await;
+        let relay = Relay::to(port).await;
         let url = match place.kind {
-            Kind::MySql => MariaDb::shared().url_of(user, proxy.port()),
-            _ => Postgres::shared().url_of(user, proxy.port()),
+            Kind::MySql => MariaDb::shared().url_of(user, relay.port()),
+            _ => Postgres::shared().url_of(user, relay.port()),
         };
         let through = Place {
             table: place.table.clone(),
@@ -36,7 +36,7 @@ impl Scene {
         let driver = through.open().await;
         let place = Arc::new(place);
         Self {
-            proxy,
+            relay,
             place,
             driver,
             direct,
@@ -48,7 +48,7 @@ async fn a_replacement_whose_answer_is_lost_is_done_once(place: Place) {
     let scene = Scene::new(place).await;
     let key = new_key();
     let version = create(&*scene.driver, &key, &scene.place.record("first")).await;
-    let cut = scene.proxy.lose_answer("the lost one");
+    let cut = scene.relay.lose_answer("the lost one");
     cut.go_on();
     let written = scene
         .driver
@@ -62,7 +62,7 @@ async fn a_replacement_whose_answer_is_lost_is_done_once(place: Place) {
 async fn a_creation_whose_answer_is_lost_is_done_once(place: Place) {
     let scene = Scene::new(place).await;
     let key = new_key();
-    let cut = scene.proxy.lose_answer("the lost one");
+    let cut = scene.relay.lose_answer("the lost one");
     cut.go_on();
     let version = create(&*scene.driver, &key, &scene.place.record("the lost one")).await;
     let read = scene.direct.read(&key).await.unwrap().unwrap();
@@ -72,10 +72,10 @@ async fn a_creation_whose_answer_is_lost_is_done_once(place: Place) {
 async fn a_write_that_never_reached_the_server_is_sent_again(place: Place) {
     let scene = Scene::new(place).await;
     let key = new_key();
-    let cut = scene.proxy.lose_request("the lost one");
+    let cut = scene.relay.lose_request("the lost one");
     cut.go_on();
     let version = create(&*scene.driver, &key, &scene.place.record("the lost one")).await;
-    let cut = scene.proxy.lose_request("lost again");
+    let cut = scene.relay.lose_request("lost again");
     cut.go_on();
     let written = scene
         .driver
@@ -91,7 +91,7 @@ async fn a_write_of_which_nobody_can_tell_whether_it_was_done_is_an_error_and_no
     let scene = Scene::new(place).await;
     let key = new_key();
     let version = create(&*scene.driver, &key, &scene.place.record("first")).await;
-    let mut cut = scene.proxy.lose_answer("the lost one");
+    let mut cut = scene.relay.lose_answer("the lost one");
     let (driver, place) = (scene.driver.clone(), scene.place.clone());
     let write = tokio::spawn(async move {
         driver
@@ -123,7 +123,7 @@ async fn a_write_whose_session_is_destroyed_meanwhile_is_gone(place: Place) {
     let scene = Scene::new(place).await;
     let key = new_key();
     let version = create(&*scene.driver, &key, &scene.place.record("first")).await;
-    let mut cut = scene.proxy.lose_answer("the lost one");
+    let mut cut = scene.relay.lose_answer("the lost one");
     let (driver, place) = (scene.driver.clone(), scene.place.clone());
     let write = tokio::spawn(async move {
         driver
@@ -153,7 +153,7 @@ async fn connections_that_were_cut_while_they_lay_in_the_pool_make_nothing_fail(
         for read in all.collect::<Vec<_>>() {
             assert!(read.await.unwrap());
         }
-        scene.proxy.cut_all().await;
+        scene.relay.cut_all().await;
         match round {
             0 => assert!(scene.driver.read(&key).await.unwrap().is_some()),
             1 => {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 /// Passes on what goes between clients and a server, until it is to be cut. Ends with the test's runtime.
 #[derive(Clone, Debug)]
-pub struct Proxy {
+pub struct Relay {
     port: u16,
     state: Arc<Mutex<State>>,
 }
@@ -40,8 +40,8 @@ pub struct Cut {
     go_on: Arc<Semaphore>,
 }
 
-impl Proxy {
-    /// A proxy to a port of this machine.
+impl Relay {
+    /// A relay to a port of this machine.
     ///
     /// # Panics
     ///
@@ -50,8 +50,8 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
         let port = listener.local_addr().expect("a listener has an address").port();
         let state = Arc::<Mutex<State>>::default();
-        let proxy = Self { port, state };
-        let accepting = proxy.clone();
+        let relay = Self { port, state };
+        let accepting = relay.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let state = accepting.state.clone();
@@ -62,7 +62,7 @@ impl Proxy {
                 lock(&accepting.state).connections.spawn(passing);
             }
         });
-        proxy
+        relay
     }
 
     /// Its own port.
