@@ -1,5 +1,6 @@
 //! What is special about sessions in a database: the table, its rights and names, many at once, statements, broken connections.
 
+mod configured;
 mod contention;
 mod cut;
 mod errors;
