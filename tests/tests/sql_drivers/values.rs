@@ -121,6 +121,11 @@ async fn a_session_that_is_too_large_for_mysql_is_an_error_that_says_so() {
     let error = driver.write(&key, &record, Expected::Absent).await.unwrap_err();
     let text = told(&error);
     assert!(!error.is_unavailable() && text.contains("max_allowed_packet"), "{text}");
+    // Both sizes, which the server itself does not say, if it says anything before it hangs up.
+    assert!(
+        text.contains(&(17 << 20).to_string()) && text.contains(&(16 << 20).to_string()),
+        "{text}"
+    );
     // And the driver goes on.
     create(&*driver, &key, &place.record("small")).await;
 }
