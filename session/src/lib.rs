@@ -88,6 +88,7 @@
 //! | `axum` | yes | the extractors `Session`, `TypedSession`, `Option` of both, and `Exclusive`; errors as responses |
 //! | `memory` | yes | `MemoryDriver` |
 //! | `file` | yes | `FileDriver` |
+//! | `sqlite`, `postgres`, `mysql` | no | `SqliteDriver`, `PostgresDriver`, `MySqlDriver` (and MariaDB): a table in a database |
 //! | `redis` | no | `RedisDriver`: Redis or Valkey, one server, a cluster, or with Sentinels |
 //! | `testing` | no | `testing`: the contract of drivers as a suite of tests, a clock to set by hand, sessions for unit tests |
 //!
