@@ -88,6 +88,7 @@
 //! | `axum` | yes | the extractors `Session`, `TypedSession`, `Option` of both, and `Exclusive`; errors as responses |
 //! | `memory` | yes | `MemoryDriver` |
 //! | `file` | yes | `FileDriver` |
+//! | `tower-sessions` | no | `TowerSessionsDriver`: any store written for tower-sessions |
 //! | `testing` | no | `testing`: the contract of drivers as a suite of tests, a clock to set by hand, sessions for unit tests |
 //!
 //! Without `axum` the layer works on any tower stack of `http` requests: [`Session::of`] finds the session of a request, and [`Session::start`] loads it.

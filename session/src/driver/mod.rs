@@ -16,11 +16,16 @@ use crate::record::{Record, Version};
 mod file;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "tower-sessions")]
+mod tower_sessions;
 
 #[cfg(feature = "file")]
 pub use file::FileDriver;
 #[cfg(feature = "memory")]
 pub use memory::MemoryDriver;
+// The package `tower-sessions`, with which benchmarks compare, has the same name.
+#[cfg(feature = "tower-sessions")]
+pub use self::tower_sessions::TowerSessionsDriver;
 
 /// A store of session records.
 ///
