@@ -88,6 +88,7 @@
 //! | `axum` | yes | the extractors `Session`, `TypedSession`, `Option` of both, and `Exclusive`; errors as responses |
 //! | `memory` | yes | `MemoryDriver` |
 //! | `file` | yes | `FileDriver` |
+//! | `cache` | no | `CachedDriver`: a local cache in front of any driver |
 //! | `tower-sessions` | no | `TowerSessionsDriver`: any store written for tower-sessions |
 //! | `testing` | no | `testing`: the contract of drivers as a suite of tests, a clock to set by hand, sessions for unit tests |
 //!

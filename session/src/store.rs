@@ -170,6 +170,11 @@ impl<'a> Limited<'a> {
         self.call(self.driver().read(key)).await
     }
 
+    /// As the store has it now, where a cache may be in between.
+    pub(crate) async fn read_fresh(self, key: &StoreKey) -> Result<Option<Record>> {
+        self.call(self.driver().read_fresh(key)).await
+    }
+
     pub(crate) async fn write(self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written> {
         self.call(self.driver().write(key, record, expected)).await
     }
