@@ -233,4 +233,20 @@ mod tests {
         records.read_ends(&key, Some(&huge), &begun);
         assert!(records.weight() <= 100_000);
     }
+
+    #[test]
+    fn what_arrives_late_from_before_a_gap_in_the_reports_is_not_shown() {
+        let records = Records::new(Duration::from_secs(60), 100_000);
+        let (now, key) = (SystemTime::now(), StoreKey::from(&SessionId::generate().unwrap()));
+        let entry = Entry {
+            record: Record::new(b"{}".to_vec(), now + Duration::from_secs(60)),
+            asked_at: now,
+            epoch: records.epoch.load(Ordering::SeqCst),
+        };
+        records.lost();
+        records.watching();
+        // By a thread that had found that there was no gap.
+        records.entries.insert(key, entry);
+        assert!(records.get(&key, now).is_none());
+    }
 }
