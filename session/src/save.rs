@@ -312,7 +312,7 @@ impl Backend {
             Some(newer) if attempt == 0 => Some(newer),
             _ => {
                 pause(attempt).await;
-                self.limited().read(&stored.key).await?
+                self.limited().read_fresh(&stored.key).await?
             }
         };
         self.follow(stored, newer, now).await
@@ -320,7 +320,7 @@ impl Backend {
 
     /// What a session is now in the store.
     pub(crate) async fn newest(&self, stored: Stored, now: SystemTime) -> Result<Option<Stored>> {
-        let newest = self.limited().read(&stored.key).await?;
+        let newest = self.limited().read_fresh(&stored.key).await?;
         self.follow(stored, newest, now).await
     }
 
@@ -344,7 +344,7 @@ impl Backend {
                 Some(mark) if mark.until <= now => return Ok(None),
                 Some(mark) => {
                     stored.join(mark.to);
-                    newer = self.limited().read(&mark.to).await?;
+                    newer = self.limited().read_fresh(&mark.to).await?;
                 }
             }
         }

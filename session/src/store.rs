@@ -170,6 +170,11 @@ impl<'a> Limited<'a> {
         self.call(self.driver().read(key))
     }
 
+    /// As the store has it now, where a cache may be in between.
+    pub(crate) fn read_fresh(self, key: &'a StoreKey) -> Call<'a, Option<Record>> {
+        self.call(self.driver().read_fresh(key))
+    }
+
     pub(crate) fn write(self, key: &'a StoreKey, record: &'a Record, expected: Expected) -> Call<'a, Written> {
         self.call(self.driver().write(key, record, expected))
     }
