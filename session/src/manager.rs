@@ -25,7 +25,7 @@ use crate::typed;
 
 /// The sessions of an application as its [`Config`] describes them.
 ///
-/// * The driver is chosen by name: `file`, `memory`, or one [registered](SessionManager::extend) by the application. It is made and opened
+/// * The driver is chosen by name: `file`, `memory`, `sqlite`, `postgres`, `mysql` (each with the feature of its name), or one [registered](SessionManager::extend) by the application. It is made and opened
 ///   on first use, once.
 /// * [`layer`](SessionManager::layer) gives every request its session; [`build_session`](SessionManager::build_session) makes one by hand, for what is no HTTP.
 /// * [`sessions_of`](SessionManager::sessions_of) and [`destroy_sessions_of`](SessionManager::destroy_sessions_of) are "where am I signed in" and
@@ -74,7 +74,7 @@ type Made = Pin<Box<dyn Future<Output = Result<Arc<dyn Driver>, ConfigError>> + 
 type Factory = Box<dyn Fn() -> Made + Send + Sync>;
 
 /// The drivers of this crate; each comes with the feature of its name.
-const OWN: [&str; 3] = ["file", "memory", "redis"];
+const OWN: [&str; 6] = ["file", "memory", "mysql", "postgres", "redis", "sqlite"];
 
 impl SessionManager {
     /// The sessions that `config` describes.
@@ -139,6 +139,29 @@ impl SessionManager {
                 std::future::ready(Ok(driver))
             });
         }
+        #[cfg(feature = "sqlite")]
+        self.register_over_url("sqlite", "sqlite://sessions.db", |url: String, clock| async move {
+            let driver = crate::SqliteDriver::connect(&url).await?;
+            Ok(driver.with_clock(move || clock.now()))
+        });
+        #[cfg(feature = "postgres")]
+        self.register_over_url(
+            "postgres",
+            "postgres://user:password@host/database",
+            |url: String, clock| async move {
+                let driver = crate::PostgresDriver::connect(&url).await?;
+                Ok(driver.with_clock(move || clock.now()))
+            },
+        );
+        #[cfg(feature = "mysql")]
+        self.register_over_url(
+            "mysql",
+            "mysql://user:password@host/database",
+            |url: String, clock| async move {
+                let driver = crate::MySqlDriver::connect(&url).await?;
+                Ok(driver.with_clock(move || clock.now()))
+            },
+        );
         #[cfg(feature = "redis")]
         self.register_over_url("redis", "redis://127.0.0.1:6379/", |url: String, clock| async move {
             let driver = crate::RedisDriver::connect(&url).await?;
@@ -174,7 +197,7 @@ impl SessionManager {
     }
 
     /// Registers a driver of this crate that is made of `url`, of which `example` is one.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
     fn register_over_url<F, Fut, D>(&self, name: &'static str, example: &'static str, connect: F)
     where
         F: Fn(String, Arc<dyn Clock>) -> Fut + Send + Sync + 'static,

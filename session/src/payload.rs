@@ -75,10 +75,12 @@ struct Entry {
 /// The first eight bytes of a key as a number, zeros behind a shorter one. Of two keys the smaller has the smaller one, unless
 /// they have the same: few comparisons have to look at the text.
 fn prefix(key: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let len = key.len().min(bytes.len());
-    bytes[..len].copy_from_slice(&key[..len]);
-    u64::from_be_bytes(bytes)
+    match key.first_chunk() {
+        Some(bytes) => u64::from_be_bytes(*bytes),
+        None => (0..8).fold(0, |number, at| {
+            number << 8 | u64::from(key.get(at).copied().unwrap_or(0))
+        }),
+    }
 }
 
 enum KeyText {

@@ -323,7 +323,7 @@ impl Backend {
             Some(newer) if attempt == 0 => Some(newer),
             _ => {
                 pause(attempt).await;
-                self.limited().read(&stored.key).await?
+                self.limited().read_fresh(&stored.key).await?
             }
         };
         self.follow(stored, newer, now).await
@@ -331,7 +331,7 @@ impl Backend {
 
     /// What a session is now in the store.
     pub(crate) async fn newest(&self, stored: Stored, now: SystemTime) -> Result<Option<Stored>> {
-        let newest = self.limited().read(&stored.key).await?;
+        let newest = self.limited().read_fresh(&stored.key).await?;
         self.follow(stored, newest, now).await
     }
 
@@ -355,7 +355,7 @@ impl Backend {
                 Some(mark) if mark.until <= now => return Ok(None),
                 Some(mark) => {
                     stored.join(mark.to);
-                    newer = self.limited().read(&mark.to).await?;
+                    newer = self.limited().read_fresh(&mark.to).await?;
                 }
             }
         }

@@ -293,14 +293,14 @@ impl Session {
     /// Saves a closed session.
     pub(crate) async fn commit(self) -> Committed {
         let result = self.save_now(true).await;
-        let lease = self.lock().lease.take();
+        let (lease, cookie) = {
+            let mut slot = self.lock();
+            (slot.lease.take(), slot.state().cookie())
+        };
         if let Some(lease) = lease {
             Box::pin(lease.release()).await;
         }
-        Committed {
-            result,
-            cookie: self.lock().state().cookie(),
-        }
+        Committed { result, cookie }
     }
 }
 
