@@ -89,7 +89,11 @@ async fn the_set_of_an_owner_is_told_of_one_touch_in_ten_and_of_no_write_in_a_cl
         expiry += HOUR / 10;
         assert!(driver.touch(&key, expiry).await.unwrap());
     }
-    assert_eq!(asked(), 9, "it was told of twice the lifetime, as it was when the record was written");
+    assert_eq!(
+        asked(),
+        9,
+        "it was told of twice the lifetime, as it was when the record was written"
+    );
     assert!(driver.touch(&key, expiry + HOUR / 5).await.unwrap());
     assert_eq!(asked(), 3);
 
