@@ -56,8 +56,11 @@ pub(crate) enum By {
     Hand {
         save: bool,
     },
-    /// No request, but "sign out everywhere": `destroy_sessions_of`.
-    Admin(&'static str),
+    /// No request, but "sign out everywhere", or "everywhere else" than in the session with the script's cookie: `destroy_sessions_of`.
+    Admin {
+        owner: &'static str,
+        elsewhere: bool,
+    },
 }
 
 /// How a handler ends.
@@ -211,7 +214,10 @@ struct Draw {
 impl Draw {
     fn script(&self, rng: &mut Rng, browsers: usize) -> Script {
         let by = match rng.u32(0..20) {
-            0 if !self.calm => By::Admin(choose(rng, &OWNERS)),
+            0 if !self.calm => By::Admin {
+                owner: choose(rng, &OWNERS),
+                elsewhere: rng.bool(),
+            },
             1..4 => By::Hand {
                 save: rng.u32(0..4) > 0,
             },

@@ -1,0 +1,69 @@
+//! Ending all sessions of an owner.
+//!
+//! The driver looks for them, which takes its time: a session that is given a new id meanwhile could be overlooked in both places. So whoever
+//! ends an owner's sessions puts up a notice first, a lease in the owner's name. Whoever gives a session of that owner a new id looks for the
+//! notice after the new record is written and before the old one is given up, and waits while it is there. If it was not there yet, the
+//! new record was there before the search began; if it was gone already, the old one was there until the search had ended.
+
+use std::sync::Arc;
+
+use crate::backend::{Backend, Stored};
+use crate::driver::OwnerIndex;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{SessionId, StoreKey};
+use crate::lease::{self, Lease};
+use crate::record::Record;
+use crate::save::emptied;
+
+impl Backend {
+    /// Ends the sessions of an owner but for `except`, and says how many.
+    pub(crate) async fn end_sessions_of(self: Arc<Self>, owner: &str, except: Option<SessionId>) -> Result<u64> {
+        let notice = Lease::acquire(self.clone(), lease::of_owner(owner)).await?;
+        let notice = notice.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Busy,
+                "the sessions of this owner are being ended by somebody else, who has not come to an end yet",
+            )
+        })?;
+        let ended = self.end_all(owner, except).await;
+        notice.release().await;
+        ended
+    }
+
+    async fn end_all(&self, owner: &str, except: Option<SessionId>) -> Result<u64> {
+        let except = match except {
+            Some(id) => self.place_of(id).await?,
+            None => None,
+        };
+        Ok(self.owners()?.destroy_sessions_of(owner, except.as_ref()).await?)
+    }
+
+    /// Where the session with this id is now, if there is one.
+    async fn place_of(&self, id: SessionId) -> Result<Option<StoreKey>> {
+        let unread = Stored {
+            id,
+            key: self.key_of(&id),
+            record: emptied(),
+            joined: false,
+        };
+        let newest = self.newest(unread, self.clock.now()).await?;
+        Ok(newest.map(|stored| stored.key))
+    }
+
+    pub(crate) fn owners(&self) -> Result<&dyn OwnerIndex> {
+        self.store.driver().owners().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Driver,
+                "the session driver keeps no index of owners (`Driver::owners` is `None`)",
+            )
+        })
+    }
+
+    /// Whether the sessions of whom a record belongs to are being ended.
+    pub(crate) async fn is_owner_being_ended(&self, record: &Record) -> Result<bool> {
+        match record.owner() {
+            Some(owner) => self.is_held(&lease::of_owner(owner)).await,
+            None => Ok(false),
+        }
+    }
+}
