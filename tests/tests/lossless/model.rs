@@ -109,6 +109,7 @@ pub(crate) struct Request {
 #[derive(Clone, Debug)]
 struct Ending {
     owner: &'static str,
+    begun: SystemTime,
     /// Where the session is that is to be spared, and where it was first.
     spared: Option<(usize, usize)>,
     /// Sessions that have been the owner's ever since: they have to end.
@@ -1404,6 +1405,7 @@ impl Model {
         };
         self.requests[request].ending = Some(Ending {
             owner,
+            begun: self.now,
             spared,
             bound: (0..self.slots.len()).filter(is_bound).collect(),
             ended: 0,
@@ -1419,7 +1421,8 @@ impl Model {
             return self.violate("what has never been was ended");
         };
         ending.ended += 1;
-        let spared = ending.spared.is_some_and(|(spared, _)| spared == slot);
+        // An id that was given up is followed for so long only.
+        let spared = ending.begun == self.now && ending.spared.is_some_and(|(spared, _)| spared == slot);
         let state = self.slots[slot].state;
         self.check(!spared, || "the session that was to be spared was ended".into());
         match state {

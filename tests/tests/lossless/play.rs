@@ -19,13 +19,13 @@ use crate::script::{By, Cookie, End, Op, Script};
 use crate::world::World;
 
 impl Script {
-    /// A request that only looks at its session.
-    pub(crate) fn look() -> Self {
+    /// A request with what its browser has.
+    pub(crate) fn look(ops: Vec<Op>) -> Self {
         Self {
             browser: 0,
             cookie: Cookie::Current,
             by: By::Layer,
-            ops: Vec::new(),
+            ops,
             task: Vec::new(),
             end: End::Status(200),
         }
