@@ -32,22 +32,27 @@ impl Backend {
 
     async fn end_all(&self, owner: &str, except: Option<SessionId>) -> Result<u64> {
         let except = match except {
-            Some(id) => self.place_of(id).await?,
+            Some(id) => Some(self.place_of(id).await?),
             None => None,
         };
         Ok(self.owners()?.destroy_sessions_of(owner, except.as_ref()).await?)
     }
 
-    /// Where the session with this id is now, if there is one.
-    async fn place_of(&self, id: SessionId) -> Result<Option<StoreKey>> {
+    /// Where the session with this id is now.
+    async fn place_of(&self, id: SessionId) -> Result<StoreKey> {
+        let key = self.key_of(&id);
         let unread = Stored {
             id,
-            key: self.key_of(&id),
+            key,
             record: emptied(),
             joined: false,
         };
-        let newest = self.newest(unread, self.clock.now()).await?;
-        Ok(newest.map(|stored| stored.key))
+        match self.newest(unread, self.clock.now()).await {
+            Ok(newest) => Ok(newest.map_or(key, |stored| stored.key)),
+            // What cannot be read goes nowhere.
+            Err(error) if error.kind() == ErrorKind::Decode => Ok(key),
+            Err(error) => Err(error),
+        }
     }
 
     pub(crate) fn owners(&self) -> Result<&dyn OwnerIndex> {
