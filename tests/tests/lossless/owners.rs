@@ -18,6 +18,12 @@ async fn sessions(site: &Site) -> usize {
     site.manager().sessions_of("ann").await.unwrap().len()
 }
 
+/// Waits for what comes, and not for ever for what does not.
+async fn in_time(comes: impl Future<Output = ()>) {
+    let in_time = tokio::time::timeout(Duration::from_secs(20), comes).await;
+    in_time.expect("it does not come about");
+}
+
 /// Gives the session new ids until somebody ends it.
 async fn renew_until_ended(browser: Browser) {
     let renew = |session: Session| {
@@ -40,9 +46,7 @@ async fn sessions_that_are_given_new_ids_all_the_time_end_with_the_others(site: 
         }
         site.manager().destroy_sessions_of("ann", None).await.unwrap();
         // If one was missed, this never ends.
-        let all_end = async { while renewing.join_next().await.is_some() {} };
-        let in_time = tokio::time::timeout(Duration::from_secs(20), all_end).await;
-        in_time.expect("a session that was given a new id outlives the end of all sessions of its owner");
+        in_time(async { while renewing.join_next().await.is_some() {} }).await;
         assert_eq!(sessions(&site).await, 0);
     }
 }
@@ -56,13 +60,12 @@ async fn the_end_of_all_sessions_comes_though_nobody_waits_for_it_any_more(site:
     ending.abort();
     assert!(ending.await.unwrap_err().is_cancelled());
     held.release();
-    let end = async {
+    in_time(async {
         while sessions(&site).await > 0 {
             tokio::task::yield_now().await;
         }
-    };
-    let in_time = tokio::time::timeout(Duration::from_secs(20), end).await;
-    in_time.expect("the sessions end");
+    })
+    .await;
     drop(browsers);
 }
 
@@ -75,11 +78,13 @@ async fn who_gives_a_session_a_new_id_waits_until_those_of_its_owner_have_ended(
     let after = anns(&site).await;
     let renewing = after.clone();
     let renewing = tokio::spawn(async move { renewing.visit(regenerate).await.value() });
-    let (old, mut created) = (after.id(), false);
-    while !created {
-        tokio::task::yield_now().await;
-        created = sessions(&site).await > 1;
-    }
+    let old = after.id();
+    in_time(async {
+        while sessions(&site).await < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     // It has written its new record, and goes no further.
     for _ in 0..100 {
         tokio::task::yield_now().await;
