@@ -634,7 +634,13 @@ impl Model {
             joined: false,
             has_token: found.content.token.is_some(),
         };
-        let applied = apply_each(&going.pending, &found.content, to);
+        let mut applied = apply_each(&going.pending, &found.content, to);
+        // A save of which nobody knew that it had succeeded has stored what is made again: the same token, not another new one.
+        if let Some(Token::New(number)) = &applied.content.token
+            && let Some(text) = self.rotated.get(number)
+        {
+            applied.content.token = Some(Token::Is(text.clone()));
+        }
         going.has_misfit |= applied.has_misfit;
         (going.pending, going.view) = (applied.kept, applied.content);
         going.origin = Some(Origin::Stored {
