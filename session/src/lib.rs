@@ -108,6 +108,7 @@ mod config;
 mod cookie;
 mod draft;
 mod driver;
+mod ending;
 mod error;
 mod expiry;
 #[cfg(feature = "axum")]
@@ -116,10 +117,6 @@ mod flash;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod id;
-#[cfg_attr(
-    not(feature = "axum"),
-    allow(dead_code, reason = "the extractor `Exclusive` alone takes leases")
-)]
 mod lease;
 mod manager;
 mod middleware;

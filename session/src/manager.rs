@@ -18,6 +18,7 @@ use crate::error::{ConfigError, DriverError, Error, ErrorKind, Result};
 use crate::id::{SessionId, StoreKey};
 use crate::middleware::SessionLayer;
 use crate::record::Record;
+use crate::run::RunToEnd;
 use crate::schema::SessionSchema;
 use crate::session::Session;
 use crate::store::Store;
@@ -318,19 +319,28 @@ impl SessionManager {
         Ok(live.map(|(key, record)| StoredSession { key, record }).collect())
     }
 
-    /// Destroys the sessions of an owner, all but `except`, and says how many. A request that is using one of them at this moment
-    /// does not bring it back. One that gives its session a new id at this very moment may be missed: to be sure, call it again.
+    /// Destroys the sessions of an owner, all but `except`, and says how many. Requests that are using them at this moment do not bring them
+    /// back, under no id: one that gives its session a new id waits until this is done. Once begun, it runs to its end though the caller is gone.
+    ///
+    /// The session `except` has to be stored under that id: a handler that has called [`regenerate`](Session::regenerate) before calls
+    /// [`save`](Session::save) first. If another request gives it a new id at this very moment, it may end with the others.
     ///
     /// # Errors
     ///
-    /// As [`sessions_of`](SessionManager::sessions_of).
+    /// As [`sessions_of`](SessionManager::sessions_of), and [`ErrorKind::Busy`] when somebody else has been ending the sessions of the same owner for more than
+    /// 10 seconds. Call it again then: some of the sessions may have been destroyed.
     pub async fn destroy_sessions_of(&self, owner: &str, except: Option<&SessionId>) -> Result<u64> {
         let store = self.opened().await?;
-        let backend = self.backend(store.clone());
-        let except = except.map(|id| backend.key_of(id));
-        let destroyed = store.owners()?.destroy_sessions_of(owner, except.as_ref()).await;
-        backend.note_ending(None);
-        destroyed
+        store.owners()?;
+        let backend = Arc::new(self.backend(store));
+        let (owner, except) = (owner.to_owned(), except.copied());
+        RunToEnd::new(Box::pin(async move {
+            let ended = backend.clone().end_sessions_of(&owner, except).await;
+            // Whose they were is known, but not under which keys.
+            backend.note_ending(None);
+            ended
+        }))
+        .await
     }
 
     /// The configured driver's store, for methods that speak of sessions and not of settings.

@@ -34,6 +34,8 @@ pub(crate) mod key {
     pub(crate) const CREATED: &str = "_created";
     /// The session's own idle lifetime in milliseconds; only where it has one.
     pub(crate) const LIFETIME: &str = "_lifetime";
+    /// Where the lease of the session is kept; only where it was given a new id while somebody had it exclusively.
+    pub(crate) const LEASE: &str = "_lease";
     /// In the record of an id that was given up: the store key of the session that took its place.
     pub(crate) const MOVED: &str = "_moved";
     /// Beside it: milliseconds since 1970 until which requests in flight may still follow it.

@@ -159,6 +159,8 @@ pub trait OwnerIndex: Send + Sync {
 
     /// Destroys the live sessions of `owner`, all but the one under `except`, and says how many. Those of others stay.
     ///
+    /// A session that is the owner's from before the call until it is destroyed is not overlooked, whatever else is written meanwhile.
+    ///
     /// # Errors
     ///
     /// As for [`Driver`].

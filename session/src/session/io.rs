@@ -13,7 +13,7 @@ use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::id::SessionId;
 #[cfg(feature = "axum")]
-use crate::lease::Lease;
+use crate::lease::{self, Lease};
 use crate::run::{RunToEnd, Timer};
 use crate::save::Outcome;
 use crate::state::{CookieChange, Functions, Loaded, Replayed, State};
@@ -220,11 +220,17 @@ impl Session {
         if self.lock().lease.is_some() {
             return Ok(());
         }
-        let place = self.read(|state| state.stored().map(|stored| stored.key)).flatten();
-        let Some(key) = place else {
+        let Some(key) = self.read(|state| state.stored().map(lease::of_session)).flatten() else {
             return Ok(());
         };
-        let lease = Lease::acquire(self.0.backend.clone(), &key).await?;
+        let lease = Lease::acquire(self.0.backend.clone(), key).await?;
+        let lease = lease.ok_or_else(|| {
+            let wait = self.0.backend.settings.exclusive_wait;
+            Error::new(
+                ErrorKind::Busy,
+                format!("another request has been using the session exclusively for more than {wait:?}"),
+            )
+        })?;
         let _gate = self.gate().await;
         if !self.look_again().await? {
             Box::pin(lease.release()).await;
