@@ -208,7 +208,8 @@ impl Session {
         })?;
         let _gate = self.gate().await;
         if !self.look_again().await? {
-            Box::pin(lease.release()).await;
+            // What fails is in the log.
+            Box::pin(lease.release()).await.ok();
             return Err(Error::new(
                 ErrorKind::Busy,
                 "the session has been given a new id meanwhile, under which alone it can be used exclusively now",
@@ -276,7 +277,8 @@ impl Session {
         let result = self.save_now(true).await;
         let lease = self.lock().lease.take();
         if let Some(lease) = lease {
-            Box::pin(lease.release()).await;
+            // What fails is in the log.
+            Box::pin(lease.release()).await.ok();
         }
         Committed {
             result,

@@ -1468,7 +1468,9 @@ impl Model {
             }
             Err(kind) => {
                 let fault = self.requests[request].fault && kind == ErrorKind::Unavailable;
-                let busy = self.notice_is_left && kind == ErrorKind::Busy;
+                // A search is repeated when its notice has run out, which takes ten seconds, and given up the eighth time.
+                let halted = self.now >= ending.begun + 8 * Duration::from_secs(10);
+                let busy = (self.notice_is_left || halted) && kind == ErrorKind::Busy;
                 self.check(fault || busy, || {
                     format!("the sessions of an owner could not be ended: {kind:?}")
                 });
