@@ -328,7 +328,7 @@ impl SessionManager {
     /// # Errors
     ///
     /// As [`sessions_of`](SessionManager::sessions_of), and [`ErrorKind::Busy`] when somebody else has been ending the sessions of the same owner for more than
-    /// 10 seconds. Call it again then: some of the sessions may have been destroyed.
+    /// 10 seconds, or this process is halted again and again. Call it again then: some of the sessions may have been destroyed.
     pub async fn destroy_sessions_of(&self, owner: &str, except: Option<&SessionId>) -> Result<u64> {
         let store = self.opened().await?;
         store.owners()?;

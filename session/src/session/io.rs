@@ -233,7 +233,8 @@ impl Session {
         })?;
         let _gate = self.gate().await;
         if !self.look_again().await? {
-            Box::pin(lease.release()).await;
+            // What fails is in the log.
+            Box::pin(lease.release()).await.ok();
             return Err(Error::new(
                 ErrorKind::Busy,
                 "the session has been given a new id meanwhile, under which alone it can be used exclusively now",
@@ -304,7 +305,8 @@ impl Session {
             (slot.lease.take(), slot.state().cookie())
         };
         if let Some(lease) = lease {
-            Box::pin(lease.release()).await;
+            // What fails is in the log.
+            Box::pin(lease.release()).await.ok();
         }
         Committed { result, cookie }
     }
