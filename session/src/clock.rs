@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 /// Tells the time by which sessions expire.
 ///
-/// The layer and the drivers that keep time themselves (memory, file) ask their clock and nothing else, so a test
+/// The layer and the drivers that keep time themselves (memory, file, SQL) ask their clock and nothing else, so a test
 /// moves time instead of waiting for it: see `testing::ManualClock`. Functions are clocks too.
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.

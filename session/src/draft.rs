@@ -101,12 +101,13 @@ impl Draft {
         stored.chain(edited).filter(|(key, _)| !is_reserved(key))
     }
 
-    /// Removes everything but when the session began and how long it lives.
+    /// Removes everything but when the session began, how long it lives, and where its lease is.
     pub(crate) fn flush(&mut self) {
         self.flash.clear();
         self.owner = None;
         // The lists of flash keys are written anew where there were some; empty ones are not worth a write.
-        self.remove_where(|key| key != key::CREATED && key != key::LIFETIME && !key::is_flash_list(key));
+        let kept = [key::CREATED, key::LIFETIME, key::LEASE];
+        self.remove_where(|key| !kept.contains(&key) && !key::is_flash_list(key));
     }
 
     /// Removes the application's keys, and what is known of them.

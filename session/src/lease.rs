@@ -1,6 +1,6 @@
-//! One request of a session at a time, for handlers with effects that cannot be replayed.
+//! One at a time: requests of a session whose handlers have effects that cannot be replayed, and who ends the sessions of an owner.
 //!
-//! A lease is a record of its own, beside the session's: whoever stores it first has it, in whatever process. It expires soon, and is
+//! A lease is a record of its own, beside the sessions': whoever stores it first has it, in whatever process. It expires soon, and is
 //! prolonged while its holder lives, so that a process that dies frees it.
 
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Stored};
 use crate::clock::after;
 use crate::driver::{Expected, Written};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::id::StoreKey;
+use crate::payload::key;
 use crate::record::{Record, Version};
 use crate::run::RunToEnd;
 
@@ -40,22 +41,17 @@ struct Held {
 }
 
 impl Lease {
-    /// Waits for the lease of the session under `session`, as long as the settings say.
-    pub(crate) async fn acquire(backend: Arc<Backend>, session: &StoreKey) -> Result<Self> {
-        let key = key_of_lease(session);
+    /// Waits for the lease that is kept under `key`, as long as the settings say.
+    pub(crate) async fn acquire(backend: Arc<Backend>, key: StoreKey) -> Result<Option<Self>> {
         let begun = Instant::now();
         loop {
             // To its end, so that a client that hangs up while the store answers leaves no lease that nobody holds.
             let attempt = RunToEnd::new(Box::pin(Self::attempt(backend.clone(), key)));
             if let Some(lease) = attempt.await? {
-                return Ok(lease);
+                return Ok(Some(lease));
             }
-            let wait = backend.settings.exclusive_wait;
-            if begun.elapsed() >= wait {
-                return Err(Error::new(
-                    ErrorKind::Busy,
-                    format!("another request has been using the session exclusively for more than {wait:?}"),
-                ));
+            if begun.elapsed() >= backend.settings.exclusive_wait {
+                return Ok(None);
             }
             tokio::time::sleep(PAUSE.mul_f64(fastrand::f64())).await;
         }
@@ -82,6 +78,14 @@ impl Lease {
     }
 }
 
+impl Backend {
+    /// Whether somebody has a lease.
+    pub(crate) async fn is_held(&self, lease: &StoreKey) -> Result<bool> {
+        let record = self.limited().read(lease).await?;
+        Ok(record.is_some_and(|record| !record.is_expired(self.clock.now())))
+    }
+}
+
 impl Held {
     async fn release(self) {
         // Not destroyed, but replaced by what is expired: if it ran out and another has it now, it stays theirs.
@@ -91,7 +95,7 @@ impl Held {
             tracing::warn!(
                 target: "session_schema",
                 err = &error as &dyn std::error::Error,
-                "exclusive use of a session could not be given back; it ends in {LEASE:?}"
+                "a lease (exclusive use of a session, or of an owner's) could not be given back; it ends in {LEASE:?}"
             );
         }
     }
@@ -113,23 +117,32 @@ async fn renew(backend: Arc<Backend>, key: StoreKey) {
         match backend.limited().touch(&key, until).await {
             Ok(true) => {}
             Ok(false) => {
-                tracing::warn!(target: "session_schema", "exclusive use of a session ran out while its request was still running");
+                tracing::warn!(target: "session_schema", "a lease (exclusive use of a session, or of an owner's) ran out while its holder was still running");
                 return;
             }
             Err(error) => tracing::warn!(
                 target: "session_schema",
                 err = &error as &dyn std::error::Error,
-                "exclusive use of a session could not be prolonged; trying again"
+                "a lease (exclusive use of a session, or of an owner's) could not be prolonged; trying again"
             ),
         }
     }
 }
 
-/// Where the lease of a session is kept: a place that no id leads to.
-fn key_of_lease(session: &StoreKey) -> StoreKey {
-    let digest = Sha256::new()
-        .chain_update(b"session-schema lease\0")
-        .chain_update(session.as_str())
-        .finalize();
+/// Where the lease of a session is kept: a place that no id leads to, and that stays the same when the session is given a new id while
+/// somebody has the lease.
+pub(crate) fn of_session(session: &Stored) -> StoreKey {
+    let noted = session.record.parsed().get(key::LEASE);
+    let noted = noted.and_then(|text| serde_json::from_str::<&str>(text).ok()?.parse().ok());
+    noted.unwrap_or_else(|| key_of(b"session-schema lease\0", session.key.as_str()))
+}
+
+/// Where the lease of an owner is kept.
+pub(crate) fn of_owner(owner: &str) -> StoreKey {
+    key_of(b"session-schema owner\0", owner)
+}
+
+fn key_of(what: &[u8], name: &str) -> StoreKey {
+    let digest = Sha256::new().chain_update(what).chain_update(name).finalize();
     HEXLOWER.encode(&digest).parse().expect("hex is a well-formed key")
 }

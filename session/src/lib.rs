@@ -88,7 +88,10 @@
 //! | `axum` | yes | the extractors `Session`, `TypedSession`, `Option` of both, and `Exclusive`; errors as responses |
 //! | `memory` | yes | `MemoryDriver` |
 //! | `file` | yes | `FileDriver` |
+//! | `sqlite`, `postgres`, `mysql` | no | `SqliteDriver`, `PostgresDriver`, `MySqlDriver` (and MariaDB): a table in a database |
 //! | `redis` | no | `RedisDriver`: Redis or Valkey, one server, a cluster, or with Sentinels |
+//! | `cache` | no | `CachedDriver`: a local cache in front of any driver |
+//! | `tower-sessions` | no | `TowerSessionsDriver`: any store written for tower-sessions |
 //! | `testing` | no | `testing`: the contract of drivers as a suite of tests, a clock to set by hand, sessions for unit tests |
 //!
 //! Without `axum` the layer works on any tower stack of `http` requests: [`Session::of`] finds the session of a request, and [`Session::start`] loads it.
@@ -105,6 +108,7 @@ mod config;
 mod cookie;
 mod draft;
 mod driver;
+mod ending;
 mod error;
 mod expiry;
 #[cfg(feature = "axum")]
@@ -113,10 +117,6 @@ mod flash;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod id;
-#[cfg_attr(
-    not(feature = "axum"),
-    allow(dead_code, reason = "the extractor `Exclusive` alone takes leases")
-)]
 mod lease;
 mod manager;
 mod middleware;

@@ -18,6 +18,7 @@ use crate::error::{ConfigError, DriverError, Error, ErrorKind, Result};
 use crate::id::{SessionId, StoreKey};
 use crate::middleware::SessionLayer;
 use crate::record::Record;
+use crate::run::RunToEnd;
 use crate::schema::SessionSchema;
 use crate::session::Session;
 use crate::store::Store;
@@ -25,7 +26,7 @@ use crate::typed;
 
 /// The sessions of an application as its [`Config`] describes them.
 ///
-/// * The driver is chosen by name: `file`, `memory`, or one [registered](SessionManager::extend) by the application. It is made and opened
+/// * The driver is chosen by name: `file`, `memory`, `sqlite`, `postgres`, `mysql` (each with the feature of its name), or one [registered](SessionManager::extend) by the application. It is made and opened
 ///   on first use, once.
 /// * [`layer`](SessionManager::layer) gives every request its session; [`build_session`](SessionManager::build_session) makes one by hand, for what is no HTTP.
 /// * [`sessions_of`](SessionManager::sessions_of) and [`destroy_sessions_of`](SessionManager::destroy_sessions_of) are "where am I signed in" and
@@ -74,7 +75,7 @@ type Made = Pin<Box<dyn Future<Output = Result<Arc<dyn Driver>, ConfigError>> + 
 type Factory = Box<dyn Fn() -> Made + Send + Sync>;
 
 /// The drivers of this crate; each comes with the feature of its name.
-const OWN: [&str; 3] = ["file", "memory", "redis"];
+const OWN: [&str; 6] = ["file", "memory", "mysql", "postgres", "redis", "sqlite"];
 
 impl SessionManager {
     /// The sessions that `config` describes.
@@ -139,6 +140,29 @@ impl SessionManager {
                 std::future::ready(Ok(driver))
             });
         }
+        #[cfg(feature = "sqlite")]
+        self.register_over_url("sqlite", "sqlite://sessions.db", |url: String, clock| async move {
+            let driver = crate::SqliteDriver::connect(&url).await?;
+            Ok(driver.with_clock(move || clock.now()))
+        });
+        #[cfg(feature = "postgres")]
+        self.register_over_url(
+            "postgres",
+            "postgres://user:password@host/database",
+            |url: String, clock| async move {
+                let driver = crate::PostgresDriver::connect(&url).await?;
+                Ok(driver.with_clock(move || clock.now()))
+            },
+        );
+        #[cfg(feature = "mysql")]
+        self.register_over_url(
+            "mysql",
+            "mysql://user:password@host/database",
+            |url: String, clock| async move {
+                let driver = crate::MySqlDriver::connect(&url).await?;
+                Ok(driver.with_clock(move || clock.now()))
+            },
+        );
         #[cfg(feature = "redis")]
         self.register_over_url("redis", "redis://127.0.0.1:6379/", |url: String, clock| async move {
             let driver = crate::RedisDriver::connect(&url).await?;
@@ -174,7 +198,7 @@ impl SessionManager {
     }
 
     /// Registers a driver of this crate that is made of `url`, of which `example` is one.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
     fn register_over_url<F, Fut, D>(&self, name: &'static str, example: &'static str, connect: F)
     where
         F: Fn(String, Arc<dyn Clock>) -> Fut + Send + Sync + 'static,
@@ -295,17 +319,22 @@ impl SessionManager {
         Ok(live.map(|(key, record)| StoredSession { key, record }).collect())
     }
 
-    /// Destroys the sessions of an owner, all but `except`, and says how many. A request that is using one of them at this moment
-    /// does not bring it back. One that gives its session a new id at this very moment may be missed: to be sure, call it again.
+    /// Destroys the sessions of an owner, all but `except`, and says how many. Requests that are using them at this moment do not bring them
+    /// back, under no id: one that gives its session a new id waits until this is done. Once begun, it runs to its end though the caller is gone.
+    ///
+    /// The session `except` has to be stored under that id: a handler that has called [`regenerate`](Session::regenerate) before calls
+    /// [`save`](Session::save) first. If another request gives it a new id at this very moment, it may end with the others.
     ///
     /// # Errors
     ///
-    /// As [`sessions_of`](SessionManager::sessions_of).
+    /// As [`sessions_of`](SessionManager::sessions_of), and [`ErrorKind::Busy`] when somebody else has been ending the sessions of the same owner for more than
+    /// 10 seconds. Call it again then: some of the sessions may have been destroyed.
     pub async fn destroy_sessions_of(&self, owner: &str, except: Option<&SessionId>) -> Result<u64> {
         let store = self.opened().await?;
-        let backend = self.backend(store.clone());
-        let except = except.map(|id| backend.key_of(id));
-        store.owners()?.destroy_sessions_of(owner, except.as_ref()).await
+        store.owners()?;
+        let backend = Arc::new(self.backend(store));
+        let (owner, except) = (owner.to_owned(), except.copied());
+        RunToEnd::new(Box::pin(async move { backend.end_sessions_of(&owner, except).await })).await
     }
 
     /// The configured driver's store, for methods that speak of sessions and not of settings.

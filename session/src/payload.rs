@@ -34,6 +34,8 @@ pub(crate) mod key {
     pub(crate) const CREATED: &str = "_created";
     /// The session's own idle lifetime in milliseconds; only where it has one.
     pub(crate) const LIFETIME: &str = "_lifetime";
+    /// Where the lease of the session is kept; only where it was given a new id while somebody had it exclusively.
+    pub(crate) const LEASE: &str = "_lease";
     /// In the record of an id that was given up: the store key of the session that took its place.
     pub(crate) const MOVED: &str = "_moved";
     /// Beside it: milliseconds since 1970 until which requests in flight may still follow it.
@@ -75,10 +77,12 @@ struct Entry {
 /// The first eight bytes of a key as a number, zeros behind a shorter one. Of two keys the smaller has the smaller one, unless
 /// they have the same: few comparisons have to look at the text.
 fn prefix(key: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let len = key.len().min(bytes.len());
-    bytes[..len].copy_from_slice(&key[..len]);
-    u64::from_be_bytes(bytes)
+    match key.first_chunk() {
+        Some(bytes) => u64::from_be_bytes(*bytes),
+        None => (0..8).fold(0, |number, at| {
+            number << 8 | u64::from(key.get(at).copied().unwrap_or(0))
+        }),
+    }
 }
 
 enum KeyText {

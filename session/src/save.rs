@@ -12,6 +12,8 @@ use crate::draft::Draft;
 use crate::driver::{Expected, Written};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SessionId;
+use crate::lease;
+use crate::payload::key;
 use crate::record::Record;
 
 /// How many ids are tried for a new session. Two would be enough for the end of the world.
@@ -103,7 +105,7 @@ pub(crate) enum Outcome {
 enum Handed {
     /// It goes by the new id.
     Over,
-    /// The store failed when it was told so, and nobody can say whether the old record leads to the new one: both have to stay.
+    /// The store failed when it was told so, or just after. The old record may lead to the new one, so both have to stay.
     Perhaps(Error),
     /// Another request was faster in giving it a new id. It keeps that one.
     Elsewhere(Stored),
@@ -235,11 +237,17 @@ impl Backend {
         };
         for attempt in 0..ATTEMPTS {
             let expected = Expected::Version(stored.record.version());
-            let newer = match self.limited().write(&stored.key, &mark.record(), expected).await {
-                Ok(Written::Done(_)) => return Ok(Handed::Over),
-                Ok(Written::Gone) => return Ok(Handed::Gone),
-                Ok(Written::Conflict(newer)) => newer,
-                Err(error) => return Ok(Handed::Perhaps(error)),
+            let newer = match self.is_owner_being_ended(&stored.record).await? {
+                true => None,
+                false => match self.limited().write(&stored.key, &mark.record(), expected).await {
+                    Ok(Written::Done(_)) => {
+                        let kept = self.keep_lease(&stored, new, now).await;
+                        return Ok(kept.unwrap_or_else(Handed::Perhaps));
+                    }
+                    Ok(Written::Gone) => return Ok(Handed::Gone),
+                    Ok(Written::Conflict(newer)) => newer,
+                    Err(error) => return Ok(Handed::Perhaps(error)),
+                },
             };
             let old_key = stored.key;
             stored = match self.catch_up(stored, newer, attempt, now).await? {
@@ -258,13 +266,41 @@ impl Backend {
         Err(conflict())
     }
 
+    /// Where somebody has the session exclusively under its old id, the new record says so, before anybody is told the new id. Who asks for it
+    /// exclusively looks for a mark when he has the lease: either he finds it, or he is found here.
+    async fn keep_lease(&self, old: &Stored, new: &mut Stored, now: SystemTime) -> Result<Handed> {
+        let lease = lease::of_session(old);
+        if lease == lease::of_session(new) || !self.is_held(&lease).await? {
+            return Ok(Handed::Over);
+        }
+        for attempt in 0..ATTEMPTS {
+            let mut draft = Draft::of(&new.record);
+            draft.set(&key::LEASE.into(), Some(format!("\"{}\"", lease.as_str()).into()));
+            let record = self.record_of(&mut draft, Some(&new.record), now)?;
+            let expected = Expected::Version(new.record.version());
+            let newer = match self.limited().write(&new.key, &record, expected).await? {
+                Written::Done(version) => {
+                    new.record = record.with_version(version);
+                    return Ok(Handed::Over);
+                }
+                Written::Gone => return Ok(Handed::Gone),
+                // Others have followed the mark already.
+                Written::Conflict(newer) => newer,
+            };
+            match self.catch_up(new.clone(), newer, attempt, now).await? {
+                Some(newer) => new.record = newer.record,
+                None => return Ok(Handed::Gone),
+            }
+        }
+        Err(conflict())
+    }
+
     /// Destroys a session, under whatever id it goes by now. It is emptied by compare-and-swap first: a request that is
     /// giving it a new id at the same moment finds it gone, or is found out.
     async fn destroy(&self, mut stored: Stored, now: SystemTime) -> Result<()> {
-        let nothing = Record::new(b"{}".to_vec(), SystemTime::UNIX_EPOCH);
         for attempt in 0..ATTEMPTS {
             let expected = Expected::Version(stored.record.version());
-            match self.limited().write(&stored.key, &nothing, expected).await? {
+            match self.limited().write(&stored.key, &emptied(), expected).await? {
                 Written::Done(_) | Written::Gone => {
                     self.limited().destroy(&stored.key).await?;
                     return Ok(());
@@ -312,7 +348,7 @@ impl Backend {
             Some(newer) if attempt == 0 => Some(newer),
             _ => {
                 pause(attempt).await;
-                self.limited().read(&stored.key).await?
+                self.limited().read_fresh(&stored.key).await?
             }
         };
         self.follow(stored, newer, now).await
@@ -320,7 +356,7 @@ impl Backend {
 
     /// What a session is now in the store.
     pub(crate) async fn newest(&self, stored: Stored, now: SystemTime) -> Result<Option<Stored>> {
-        let newest = self.limited().read(&stored.key).await?;
+        let newest = self.limited().read_fresh(&stored.key).await?;
         self.follow(stored, newest, now).await
     }
 
@@ -344,7 +380,7 @@ impl Backend {
                 Some(mark) if mark.until <= now => return Ok(None),
                 Some(mark) => {
                     stored.join(mark.to);
-                    newer = self.limited().read(&mark.to).await?;
+                    newer = self.limited().read_fresh(&mark.to).await?;
                 }
             }
         }
@@ -362,6 +398,11 @@ impl Backend {
         }
         self.record_of(&mut draft, Some(&stored.record), now)
     }
+}
+
+/// What stands for a moment in the place of a session that is destroyed: it is absent at once.
+pub(crate) fn emptied() -> Record {
+    Record::new(b"{}".to_vec(), SystemTime::UNIX_EPOCH)
 }
 
 /// Lets others go first, for a random time: the more often it was in vain, the longer.

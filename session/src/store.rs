@@ -3,17 +3,17 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, Sleep, interval_at, sleep, timeout};
 
-use crate::circuit::Circuit;
+use crate::circuit::{Circuit, Permit};
 use crate::driver::{Driver, Expected, OwnerIndex, Written};
 use crate::error::{DriverError, Error, ErrorKind, Result};
 use crate::id::StoreKey;
@@ -166,42 +166,75 @@ impl<'a> Limited<'a> {
         &*self.store.driver
     }
 
-    pub(crate) async fn read(self, key: &StoreKey) -> Result<Option<Record>> {
-        self.call(self.driver().read(key)).await
+    pub(crate) fn read(self, key: &'a StoreKey) -> Call<'a, Option<Record>> {
+        self.call(self.driver().read(key))
     }
 
-    pub(crate) async fn write(self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written> {
-        self.call(self.driver().write(key, record, expected)).await
+    /// As the store has it now, where a cache may be in between.
+    pub(crate) fn read_fresh(self, key: &'a StoreKey) -> Call<'a, Option<Record>> {
+        self.call(self.driver().read_fresh(key))
     }
 
-    pub(crate) async fn touch(self, key: &StoreKey, expires_at: SystemTime) -> Result<bool> {
-        self.call(self.driver().touch(key, expires_at)).await
+    pub(crate) fn write(self, key: &'a StoreKey, record: &'a Record, expected: Expected) -> Call<'a, Written> {
+        self.call(self.driver().write(key, record, expected))
     }
 
-    pub(crate) async fn destroy(self, key: &StoreKey) -> Result<bool> {
-        self.call(self.driver().destroy(key)).await
+    pub(crate) fn touch(self, key: &'a StoreKey, expires_at: SystemTime) -> Call<'a, bool> {
+        self.call(self.driver().touch(key, expires_at))
+    }
+
+    pub(crate) fn destroy(self, key: &'a StoreKey) -> Call<'a, bool> {
+        self.call(self.driver().destroy(key))
     }
 
     pub(crate) async fn open(self) -> Result<()> {
         match self.store.opened.initialized() {
             true => Ok(()),
-            false => Box::pin(self.call(self.store.open())).await,
+            false => self.call(Box::pin(self.store.open())).await,
         }
     }
 
-    /// Waits for the driver, but not for ever. A driver that answers at once costs no timer, and, because that is boxed, no room for one.
-    async fn call<T>(self, call: impl Future<Output = Result<T, DriverError>>) -> Result<T> {
-        let permit = self.store.circuit.admit()?;
-        let mut call = pin!(call);
-        let at_once = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
-        let answer = match at_once {
+    fn call<T>(self, call: DriverCall<'a, T>) -> Call<'a, T> {
+        Call {
+            call,
+            permit: Some(self.store.circuit.admit()),
+            limit: self.limit,
+            timer: None,
+        }
+    }
+}
+
+/// What an async method of a [`Driver`] returns.
+type DriverCall<'a, T> = Pin<Box<dyn Future<Output = Result<T, DriverError>> + Send + 'a>>;
+
+/// Waits for the driver, but not for ever. Every request waits in here, so this is written out: it is a quarter of the size of an async function,
+/// and a driver that answers at once costs no timer.
+pub(crate) struct Call<'a, T> {
+    call: DriverCall<'a, T>,
+    permit: Option<Result<Permit<'a>, DriverError>>,
+    limit: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> Future for Call<'_, T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        if let Some(Err(refused)) = self.permit.take_if(|permit| permit.is_err()) {
+            return Poll::Ready(Err(refused.into()));
+        }
+        let answer = match self.call.as_mut().poll(cx) {
             Poll::Ready(answer) => answer,
-            Poll::Pending => match Box::pin(timeout(self.limit, call)).await {
-                Ok(answer) => answer,
-                Err(_) => Err(too_late(self.limit)),
-            },
+            Poll::Pending => {
+                let limit = self.limit;
+                let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+                ready!(timer.as_mut().poll(cx));
+                Err(too_late(limit))
+            }
         };
-        permit.report(&answer);
-        Ok(answer?)
+        if let Some(Ok(permit)) = self.permit.take() {
+            permit.report(&answer);
+        }
+        Poll::Ready(answer.map_err(Error::from))
     }
 }

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use session_schema::{Driver, DriverError, Expected, OwnerIndex, Record, StoreKey, Written};
+use session_schema::{Driver, DriverError, Expected, OwnerIndex, Record, StoreKey, Watcher, Written};
 
 /// A driver that counts what the one inside is asked to do.
 #[derive(Debug)]
@@ -108,6 +108,11 @@ impl<D: Driver> Driver for CountingDriver<D> {
         self.inner.read(key).await
     }
 
+    async fn read_fresh(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
+        self.count(|counters| &counters.read);
+        self.inner.read_fresh(key).await
+    }
+
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
         self.count(|counters| &counters.write);
         self.calls
@@ -136,5 +141,9 @@ impl<D: Driver> Driver for CountingDriver<D> {
 
     fn owners(&self) -> Option<&dyn OwnerIndex> {
         self.inner.owners()
+    }
+
+    fn watch(&self, watcher: Arc<dyn Watcher>) -> bool {
+        self.inner.watch(watcher)
     }
 }

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use session_schema::{Driver, DriverError, Expected, OwnerIndex, Record, StoreKey, Written};
+use session_schema::{Driver, DriverError, Expected, OwnerIndex, Record, StoreKey, Watcher, Written};
 use tokio::sync::oneshot;
 
 /// A method of a driver.
@@ -214,6 +214,11 @@ impl<D: Driver> Driver for FaultyDriver<D> {
         self.inner.read(key).await
     }
 
+    async fn read_fresh(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
+        self.faults.strike(Call::Read).await?;
+        self.inner.read_fresh(key).await
+    }
+
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
         self.faults.strike(Call::Write).await?;
         self.inner.write(key, record, expected).await
@@ -236,5 +241,9 @@ impl<D: Driver> Driver for FaultyDriver<D> {
 
     fn owners(&self) -> Option<&dyn OwnerIndex> {
         self.inner.owners()
+    }
+
+    fn watch(&self, watcher: Arc<dyn Watcher>) -> bool {
+        self.inner.watch(watcher)
     }
 }

@@ -16,6 +16,7 @@ mod faults;
 mod log;
 pub mod servers;
 mod site;
+mod tables;
 mod visitor;
 
 pub use app::{App, Visit};
@@ -42,43 +43,27 @@ pub use visitor::{assert_silent, invalidate, regenerate, signed_in, user};
 #[macro_export]
 macro_rules! on_every_driver {
     (in_parallel: $($test:ident),* $(,)?) => {
-        mod memory_in_parallel {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $test() {
-                super::$test($crate::Site::over($crate::Backing::Memory)).await;
-            })*
+        $crate::on_every_driver! {
+            @drivers tokio::test(flavor = "multi_thread", worker_threads = 4); [$($test),*];
+            memory_in_parallel Memory, file_in_parallel File, sqlite_in_parallel Sqlite, postgres_in_parallel Postgres,
+            mysql_in_parallel MySql, redis_in_parallel Redis
         }
-        mod file_in_parallel {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    };
+    (@drivers $attribute:meta; $tests:tt; $($module:ident $backing:ident),*) => {
+        $($crate::on_every_driver! { @driver $attribute; $tests; $module $backing })*
+    };
+    (@driver $attribute:meta; [$($test:ident),*]; $module:ident $backing:ident) => {
+        mod $module {
+            $(#[$attribute]
             async fn $test() {
-                super::$test($crate::Site::over($crate::Backing::File)).await;
-            })*
-        }
-        mod redis_in_parallel {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $test() {
-                super::$test($crate::Site::over($crate::Backing::Redis)).await;
+                super::$test($crate::Site::over($crate::Backing::$backing)).await;
             })*
         }
     };
     ($($test:ident),* $(,)?) => {
-        mod memory {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test($crate::Site::over($crate::Backing::Memory)).await;
-            })*
-        }
-        mod file {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test($crate::Site::over($crate::Backing::File)).await;
-            })*
-        }
-        mod redis {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test($crate::Site::over($crate::Backing::Redis)).await;
-            })*
+        $crate::on_every_driver! {
+            @drivers tokio::test; [$($test),*];
+            memory Memory, file File, sqlite Sqlite, postgres Postgres, mysql MySql, redis Redis
         }
     };
 }

@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::counting::{Calls, CountingDriver};
 use crate::faults::{Faults, FaultyDriver};
 use crate::servers::Redis;
+use crate::tables;
 
 /// Where a [`Site`] keeps its sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,12 @@ pub enum Backing {
     File,
     /// `RedisDriver`, over a server that the tests of a process share, with a prefix of its own.
     Redis,
+    /// `SqliteDriver`, over a file of its own.
+    Sqlite,
+    /// `PostgresDriver`, over a server that the tests of a process share, with a table of its own.
+    Postgres,
+    /// `MySqlDriver`, the same.
+    MySql,
 }
 
 /// A driver with a clock, counted calls and faults on demand, and the applications over it.
@@ -55,8 +62,12 @@ impl Site {
         clock.advance(Duration::from_nanos(
             1_000_000_000 - u64::from(since_1970.subsec_nanos()),
         ));
-        let directory = (backing == Backing::File).then(|| TempDir::new().expect("a directory can be made"));
+        let in_files = matches!(backing, Backing::File | Backing::Sqlite);
+        let directory = in_files.then(|| TempDir::new().expect("a directory can be made"));
         let store: Arc<dyn Driver> = match (backing, &directory) {
+            (Backing::Postgres, _) => Arc::new(tables::postgres(&clock)),
+            (Backing::MySql, _) => Arc::new(tables::mysql(&clock)),
+            (Backing::Sqlite, Some(directory)) => Arc::new(tables::sqlite(&clock, directory)),
             (Backing::Redis, _) => Arc::new(redis(&clock)),
             (_, Some(directory)) => Arc::new(FileDriver::new(directory.path()).with_clock(clock.clone())),
             (_, None) => Arc::new(MemoryDriver::new().with_clock(clock.clone())),
@@ -130,6 +141,7 @@ impl Site {
         let id = some_id();
         let until = self.clock.now() + Duration::from_secs(3600);
         let record = Record::new(payload.into(), until);
+        self.store.open().await.expect("the store works");
         self.store
             .write(&key(&id), &record, Expected::Absent)
             .await

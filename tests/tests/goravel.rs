@@ -194,6 +194,7 @@ async fn a_store_with_raw_ids_is_shared_by_the_same_cookie(site: Site) {
     (config.driver, config.raw_ids, config.cookie) = ("site".into(), true, "goravel_session".into());
     let until = site.now() + std::time::Duration::from_secs(60);
     let record = session_schema::Record::new(payload("b1_flash_lifecycle.save2").into(), until);
+    site.store.open().await.unwrap();
     let written = site
         .store
         .write(&id.parse().unwrap(), &record, session_schema::Expected::Absent)

@@ -42,6 +42,7 @@ async fn what_is_not_utf_8_is_an_empty_session(site: Site) {
     let id = some_id();
     let until = site.now() + Duration::from_secs(60);
     let record = session_schema::Record::new(b"{\"user\":\"\xff\"}".to_vec(), until);
+    site.store.open().await.unwrap();
     site.store
         .write(&key(&id), &record, session_schema::Expected::Absent)
         .await

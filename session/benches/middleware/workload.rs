@@ -93,11 +93,11 @@ impl Visit {
 }
 
 async fn send(app: &Router, path: &'static str, cookie: Option<&HeaderValue>) -> Response<Body> {
-    let mut request = Request::new(Body::empty());
-    *request.uri_mut() = http::Uri::from_static(path);
+    let mut request = Request::builder().uri(path);
     if let Some(cookie) = cookie {
-        request.headers_mut().insert(COOKIE, cookie.clone());
+        request = request.header(COOKIE, cookie.clone());
     }
+    let request = request.body(Body::empty()).expect("it is well-formed");
     match app.clone().oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},

@@ -12,6 +12,8 @@ use crate::error::DriverError;
 use crate::id::StoreKey;
 use crate::record::{Record, Version};
 
+#[cfg(feature = "cache")]
+mod cached;
 #[cfg(feature = "file")]
 mod file;
 #[cfg(feature = "memory")]
@@ -20,9 +22,17 @@ mod memory;
 mod redis;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
+#[cfg(feature = "tower-sessions")]
+mod tower_sessions;
+mod watch;
 
+// Packages have the same names as two of the modules.
 #[cfg(feature = "redis")]
 pub use self::redis::RedisDriver;
+#[cfg(feature = "tower-sessions")]
+pub use self::tower_sessions::TowerSessionsDriver;
+#[cfg(feature = "cache")]
+pub use cached::CachedDriver;
 #[cfg(feature = "file")]
 pub use file::FileDriver;
 #[cfg(feature = "memory")]
@@ -33,6 +43,7 @@ pub use sql::MySqlDriver;
 pub use sql::PostgresDriver;
 #[cfg(feature = "sqlite")]
 pub use sql::SqliteDriver;
+pub use watch::Watcher;
 
 /// A store of session records.
 ///
@@ -68,6 +79,12 @@ pub trait Driver: Send + Sync + 'static {
     /// A store may keep the expiry to the millisecond only, rounded down: no record outlives what it said.
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError>;
 
+    /// The same, as it is in the store now. Only a driver that may answer [`read`](Driver::read) from memory of its own, and so with what was there a
+    /// moment ago, does anything else here; one that is put around another passes it on.
+    async fn read_fresh(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
+        self.read(key).await
+    }
+
     /// Stores `record` under `key` if what is there is what was `expected`, in one atomic step.
     ///
     /// * [`Expected::Absent`] and no record: stored, [`Written::Done`].
@@ -96,6 +113,14 @@ pub trait Driver: Send + Sync + 'static {
     fn owners(&self) -> Option<&dyn OwnerIndex> {
         None
     }
+
+    /// Has `watcher` told of changes in the store from now on, by whomever they are made, for as long as the driver lives; `false`, and nothing else, if the
+    /// store does not report any. [`CachedDriver`](https://docs.rs/session-schema/latest/session_schema/struct.CachedDriver.html) asks for it once, when the driver has been
+    /// opened, and reads from the store until it is told that it is [watching](Watcher::watching).
+    fn watch(&self, watcher: Arc<dyn Watcher>) -> bool {
+        drop(watcher);
+        false
+    }
 }
 
 /// What a store can be asked about the owners of its sessions: "log out everywhere else".
@@ -112,6 +137,8 @@ pub trait OwnerIndex: Send + Sync {
     async fn sessions_of(&self, owner: &str) -> Result<Vec<(StoreKey, Record)>, DriverError>;
 
     /// Destroys the live sessions of `owner`, all but the one under `except`, and says how many. Those of others stay.
+    ///
+    /// A session that is the owner's from before the call until it is destroyed is not overlooked, whatever else is written meanwhile.
     ///
     /// # Errors
     ///
@@ -164,8 +191,14 @@ macro_rules! forward_driver {
             async fn gc(&self) -> Result<u64, DriverError> {
                 (**self).gc().await
             }
+            async fn read_fresh(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
+                (**self).read_fresh(key).await
+            }
             fn owners(&self) -> Option<&dyn OwnerIndex> {
                 (**self).owners()
+            }
+            fn watch(&self, watcher: Arc<dyn Watcher>) -> bool {
+                (**self).watch(watcher)
             }
         }
     )*};

@@ -13,7 +13,7 @@ use crate::error::ErrorKind;
 use crate::error::{Error, Result};
 use crate::id::SessionId;
 #[cfg(feature = "axum")]
-use crate::lease::Lease;
+use crate::lease::{self, Lease};
 use crate::run::{RunToEnd, Timer};
 use crate::save::Outcome;
 use crate::state::{CookieChange, Functions, Loaded, Replayed, State};
@@ -218,11 +218,17 @@ impl Session {
         if self.lock().lease.is_some() {
             return Ok(());
         }
-        let place = self.read(|state| state.stored().map(|stored| stored.key)).flatten();
-        let Some(key) = place else {
+        let Some(key) = self.read(|state| state.stored().map(lease::of_session)).flatten() else {
             return Ok(());
         };
-        let lease = Lease::acquire(self.0.backend.clone(), &key).await?;
+        let lease = Lease::acquire(self.0.backend.clone(), key).await?;
+        let lease = lease.ok_or_else(|| {
+            let wait = self.0.backend.settings.exclusive_wait;
+            Error::new(
+                ErrorKind::Busy,
+                format!("another request has been using the session exclusively for more than {wait:?}"),
+            )
+        })?;
         let _gate = self.gate().await;
         if !self.look_again().await? {
             Box::pin(lease.release()).await;
@@ -291,14 +297,14 @@ impl Session {
     /// Saves a closed session.
     pub(crate) async fn commit(self) -> Committed {
         let result = self.save_now(true).await;
-        let lease = self.lock().lease.take();
+        let (lease, cookie) = {
+            let mut slot = self.lock();
+            (slot.lease.take(), slot.state().cookie())
+        };
         if let Some(lease) = lease {
             Box::pin(lease.release()).await;
         }
-        Committed {
-            result,
-            cookie: self.lock().state().cookie(),
-        }
+        Committed { result, cookie }
     }
 }
 

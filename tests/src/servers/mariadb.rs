@@ -1,11 +1,15 @@
 //! A MariaDB server for tests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use super::{Folder, Process, as_user, free_port, program};
 
 const PLACES: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
+
+/// Half of the default; much less would refuse the largest payloads of the tests.
+const SMALL_LOG: &str = "--innodb-log-file-size=48M";
 
 /// A server with an empty database `test`, whose user `root` needs no password.
 #[derive(Debug)]
@@ -29,20 +33,10 @@ impl MariaDb {
     /// When it cannot be started.
     pub fn start() -> Self {
         let folder = Folder::new("mariadb", Some("mysql"));
-        let initialized = as_user(&program("mariadb-install-db", "mariadb-server", &PLACES), Some("mysql"))
-            .args([
-                "--no-defaults",
-                "--auth-root-authentication-method=normal",
-                "--skip-test-db",
-            ])
-            .arg(format!("--datadir={}", folder.path().join("data").display()))
-            .current_dir(folder.path())
-            .output()
-            .expect("mariadb-install-db can be started");
-        assert!(
-            initialized.status.success(),
-            "mariadb-install-db fails: {initialized:?}"
-        );
+        let data = folder.path().join("data");
+        if !copied(&template(), &data) {
+            initialize(&folder, &data);
+        }
         std::fs::write(folder.path().join("first.sql"), "CREATE DATABASE IF NOT EXISTS test;\n")
             .expect("a file can be written");
         let port = free_port();
@@ -77,6 +71,12 @@ impl MariaDb {
         self.port
     }
 
+    /// The statements that it has logged, if it was told to.
+    pub fn general_log(&self) -> String {
+        let log = std::fs::read(self.folder.path().join("statements.log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     fn wait(&mut self, starts: usize) {
         let log = self.folder.path().join("log");
         let ready = || {
@@ -89,6 +89,45 @@ impl MariaDb {
     }
 }
 
+/// Where the first test program of a build leaves an empty server for the others: making one takes seconds.
+fn template() -> PathBuf {
+    let program = std::env::current_exe().expect("the test has a file");
+    program.with_file_name("mariadb-template")
+}
+
+fn initialize(folder: &Folder, data: &Path) {
+    let initialized = as_user(&program("mariadb-install-db", "mariadb-server", &PLACES), Some("mysql"))
+        .args([
+            "--no-defaults",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            SMALL_LOG,
+        ])
+        .arg(format!("--datadir={}", data.display()))
+        .current_dir(folder.path())
+        .output()
+        .expect("mariadb-install-db can be started");
+    assert!(
+        initialized.status.success(),
+        "mariadb-install-db fails: {initialized:?}"
+    );
+    // Whole or not at all, whoever else does the same.
+    let unfinished = template().with_extension(std::process::id().to_string());
+    if copied(data, &unfinished) && std::fs::rename(&unfinished, template()).is_err() {
+        let _ = std::fs::remove_dir_all(&unfinished);
+    }
+}
+
+/// Copies a directory with its owners; false if it cannot be.
+fn copied(from: &Path, to: &Path) -> bool {
+    let copied = Command::new("cp")
+        .arg("-a")
+        .args([from, to])
+        .stderr(Stdio::null())
+        .status();
+    copied.is_ok_and(|status| status.success())
+}
+
 fn run(folder: &Path, port: u16) -> Process {
     let server = program("mariadbd", "mariadb-server", &PLACES);
     Process::start(&server, folder, Some("mysql"), |command| {
@@ -98,14 +137,17 @@ fn run(folder: &Path, port: u16) -> Process {
             ("socket", "socket"),
             ("pid-file", "pid"),
             ("init-file", "first.sql"),
+            ("general-log-file", "statements.log"),
         ] {
             command.arg(format!("--{setting}={}", folder.join(file).display()));
         }
         command.arg(format!("--port={port}"));
         command.args([
             "--bind-address=127.0.0.1",
-            "--innodb-flush-log-at-trx-commit=0",
+            // What is committed is with the operating system: the end of the process takes none of it.
+            "--innodb-flush-log-at-trx-commit=2",
             "--innodb-buffer-pool-size=64M",
+            SMALL_LOG,
             "--max-connections=300",
         ]);
     })

@@ -5,6 +5,7 @@ mod mariadb;
 mod postgres;
 mod proxy;
 mod redis;
+mod relay;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use proxy::Proxy;
 pub use redis::{Monitor, Redis, RedisCluster, RedisSentinel};
+pub use relay::{Cut, Relay};
 
 /// A program of this machine. `places` are looked in when it is not in the search path, as Debian's PostgreSQL is not.
 ///

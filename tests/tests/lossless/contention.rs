@@ -54,6 +54,10 @@ impl Watched {
 
 #[async_trait]
 impl Driver for Watched {
+    async fn open(&self) -> Result<(), DriverError> {
+        self.driver.open().await
+    }
+
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
         self.call(self.driver.read(key)).await
     }

@@ -180,6 +180,55 @@ async fn who_has_waited_while_the_session_got_a_new_id_is_rejected_with_423_and_
     assert_eq!(charge(&regenerated).await, StatusCode::OK);
 }
 
+async fn who_has_it_has_it_under_the_new_id_too_that_another_request_gives_the_session(site: Site) {
+    let browser = begun(&site).await;
+    let end = Arc::new(Notify::new());
+    let holder = holding(&browser, end.clone()).await;
+    let soon = Duration::from_millis(50);
+    let changes: [fn(Session); 3] = [
+        |session| session.regenerate().unwrap(),
+        |session| session.flush().unwrap(),
+        |session| session.regenerate().unwrap(),
+    ];
+    for change in changes {
+        browser.visit(change).await.value();
+        assert_eq!(charge_within(&site, &browser, soon).await, StatusCode::LOCKED);
+    }
+    assert!(browser.visit(|session| session.all()).await.value().is_empty());
+    // A session that begins anew has nothing to do with it.
+    let other = browser.copy();
+    let anew = |session: Session| {
+        session.invalidate().unwrap();
+        session.put("anew", 1).unwrap();
+    };
+    let kept = site.record(&browser.id()).await.unwrap();
+    other.visit(anew).await.value();
+    assert_eq!(charge_within(&site, &other, soon).await, StatusCode::OK);
+    assert_eq!(site.payload(&other.id()).await.len(), 1);
+    assert!(String::from_utf8_lossy(kept.payload()).contains("_lease"));
+    end.notify_one();
+    assert_eq!(holder.await.unwrap(), StatusCode::OK);
+}
+
+async fn it_is_free_under_the_new_id_when_its_holder_is_done(site: Site) {
+    let browser = begun(&site).await;
+    let (renewed, end) = (browser.copy(), Arc::new(Notify::new()));
+    let holder = holding(&browser, end.clone()).await;
+    renewed.visit(|session| session.regenerate().unwrap()).await.value();
+    let waiting = {
+        let renewed = renewed.clone();
+        tokio::spawn(async move { charge(&renewed).await })
+    };
+    end.notify_one();
+    assert_eq!(holder.await.unwrap(), StatusCode::OK);
+    assert_eq!(waiting.await.unwrap(), StatusCode::OK);
+    // And nothing is noted where nobody has it.
+    let other = begun(&site).await;
+    assert_eq!(charge(&other).await, StatusCode::OK);
+    other.visit(|session| session.regenerate().unwrap()).await.value();
+    assert_eq!(site.payload(&other.id()).await.get("_lease"), None);
+}
+
 async fn charge_within(site: &Site, browser: &Browser, wait: Duration) -> StatusCode {
     let layer = site.layer().with_exclusive_wait(wait);
     let app = Router::new()
@@ -198,6 +247,8 @@ on_every_driver! { in_parallel:
     a_request_that_is_dropped_frees_it,
     a_handler_that_panics_frees_it,
     a_visitor_without_a_session_has_it_to_himself,
+    who_has_it_has_it_under_the_new_id_too_that_another_request_gives_the_session,
+    it_is_free_under_the_new_id_when_its_holder_is_done,
     who_has_waited_while_the_session_got_a_new_id_is_rejected_with_423_and_loses_nothing,
 }
 

@@ -6,6 +6,7 @@
 //! * [`contention`]: many writers of one session on several threads, and over a store that is far away.
 //! * [`processes`]: the same from two processes.
 //! * [`exclusive`]: handlers that run one at a time.
+//! * [`owners`]: the end of all sessions of an owner.
 //! * [`streams`]: tasks that outlive their response.
 //! * [`updates`]: functions given to `update` that use their own session.
 
@@ -14,6 +15,7 @@ mod driver;
 mod exclusive;
 mod histories;
 mod model;
+mod owners;
 mod play;
 mod processes;
 mod rules;

@@ -29,6 +29,8 @@ pub(crate) struct Slot {
     touched: bool,
     /// Its maker had it for a new id, and took it back.
     given_up: bool,
+    /// Where the session was first, before it was given its ids.
+    root: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,6 +101,20 @@ pub(crate) struct Request {
     overruled: bool,
     /// A call failed, so that it may have left a record half done.
     orphan_is_excused: bool,
+    /// It is no request, but ends the sessions of an owner.
+    ending: Option<Ending>,
+}
+
+/// All sessions of an owner are being ended.
+#[derive(Clone, Debug)]
+struct Ending {
+    owner: &'static str,
+    begun: SystemTime,
+    /// Where the session is that is to be spared, and where it was first.
+    spared: Option<(usize, usize)>,
+    /// Sessions that have been the owner's ever since: they have to end.
+    bound: Vec<usize>,
+    ended: u64,
 }
 
 /// How far a request is.
@@ -186,6 +202,7 @@ pub(crate) struct Counts {
     pub(crate) aged: u64,
     pub(crate) orphans: u64,
     pub(crate) finished_alone: u64,
+    pub(crate) ended_of_owner: u64,
 }
 
 pub(crate) struct Model {
@@ -200,6 +217,10 @@ pub(crate) struct Model {
     /// Who has seen which token.
     seen: HashMap<String, usize>,
     numbers: u32,
+    /// Where those who end an owner's sessions say so: what is done there is none of a session's.
+    notices: Vec<StoreKey>,
+    /// One of them may have been left there by who failed.
+    notice_is_left: bool,
     /// When the concurrent requests began.
     pub(crate) begun: Option<SystemTime>,
     /// The first violation of a rule.
@@ -210,7 +231,7 @@ pub(crate) struct Model {
 
 impl Counts {
     /// Everything that is counted by adding.
-    pub(crate) fn each(&mut self) -> [&mut u64; 13] {
+    pub(crate) fn each(&mut self) -> [&mut u64; 14] {
         let Self {
             writes,
             conflicts,
@@ -226,6 +247,7 @@ impl Counts {
             aged,
             orphans,
             finished_alone,
+            ended_of_owner,
         } = self;
         [
             writes,
@@ -241,6 +263,7 @@ impl Counts {
             aged,
             orphans,
             finished_alone,
+            ended_of_owner,
         ]
     }
 }
@@ -256,6 +279,8 @@ impl Model {
             first: HashMap::new(),
             seen: HashMap::new(),
             numbers: 0,
+            notices: Vec::new(),
+            notice_is_left: false,
             begun: None,
             violation: None,
             trace: None,
@@ -609,7 +634,13 @@ impl Model {
             joined: false,
             has_token: found.content.token.is_some(),
         };
-        let applied = apply_each(&going.pending, &found.content, to);
+        let mut applied = apply_each(&going.pending, &found.content, to);
+        // A save of which nobody knew that it had succeeded has stored what is made again: the same token, not another new one.
+        if let Some(Token::New(number)) = &applied.content.token
+            && let Some(text) = self.rotated.get(number)
+        {
+            applied.content.token = Some(Token::Is(text.clone()));
+        }
         going.has_misfit |= applied.has_misfit;
         (going.pending, going.view) = (applied.kept, applied.content);
         going.origin = Some(Origin::Stored {
@@ -734,7 +765,9 @@ impl Model {
         self.counts.most_conflicts = self.counts.most_conflicts.max(save.conflicts);
         if let Err(kind) = result {
             let justified = match kind {
-                ErrorKind::Unavailable => save.fault,
+                // Who gives a session a new id waits while those of its owner are being ended.
+                ErrorKind::Unavailable => save.fault || self.notice_is_left,
+                ErrorKind::Conflict => self.notice_is_left,
                 // Stored it is, but what was changed meanwhile does not fit what was stored.
                 ErrorKind::WrongType if save.effect.is_some() && save.told => {
                     self.conclude(request, &save);
@@ -1027,13 +1060,14 @@ impl Model {
 
     /// Something that changes the store: only while its request saves.
     fn check_may_write(&mut self, request: usize) -> bool {
-        let saving = self.requests[request].save.is_some();
+        let saving = self.requests[request].save.is_some() || self.requests[request].ending.is_some();
         self.check(saving, || format!("r{request} changed the store without a save"));
         saving
     }
 
-    pub(crate) fn failed(&mut self, request: usize) {
+    pub(crate) fn failed(&mut self, request: usize, key: Option<&StoreKey>) {
         self.note(|| format!("r{request}: the store fails"));
+        self.notice_is_left |= key.is_some_and(|key| self.notices.contains(key));
         (self.requests[request].orphan_is_excused, self.requests[request].fault) = (true, true);
         if let Some(save) = &mut self.requests[request].save {
             save.fault = true;
@@ -1048,6 +1082,9 @@ impl Model {
     }
 
     pub(crate) fn read(&mut self, request: usize, key: &StoreKey, record: Option<&Record>) {
+        if self.notices.contains(key) {
+            return;
+        }
         let slot = self.slot_of(key);
         self.note(|| format!("r{request} reads s{slot:?} {}", text(record)));
         self.check_present(slot, record.is_some());
@@ -1065,6 +1102,9 @@ impl Model {
         expected: Expected,
         written: &Written,
     ) {
+        if self.notices.contains(key) {
+            return self.note(|| format!("r{request} writes a notice: {}", outcome(written)));
+        }
         let slot = self.slot_of(key);
         self.note(|| {
             format!(
@@ -1115,6 +1155,7 @@ impl Model {
             maker: request,
             touched: false,
             given_up: false,
+            root: slot,
         });
         slot
     }
@@ -1123,6 +1164,9 @@ impl Model {
         self.counts.writes += 1;
         match self.requests[request].save.as_ref().map(|save| save.kind) {
             Some(Kind::Renew) => {
+                if let Origin::Stored { slot: own, .. } = self.saving_from(request) {
+                    self.slots[slot].root = self.slots[own].root;
+                }
                 let slot = &mut self.slots[slot];
                 slot.state = State::Unborn(request);
                 (slot.record, slot.expires_at) = (record.clone(), record.expires_at());
@@ -1151,6 +1195,11 @@ impl Model {
     fn store(&mut self, request: usize, slot: usize, mut content: Content, record: &Record, old: Option<SystemTime>) {
         self.compare(&mut content, record, request);
         self.check_expiry(request, &content, record.expires_at(), old);
+        for ending in self.requests.iter_mut().filter_map(|request| request.ending.as_mut()) {
+            ending
+                .bound
+                .retain(|bound| *bound != slot || record.owner() == Some(ending.owner));
+        }
         let place = &mut self.slots[slot];
         place.content = content.clone();
         (place.record, place.expires_at) = (record.clone(), record.expires_at());
@@ -1252,6 +1301,13 @@ impl Model {
         let old = self.slots[slot].expires_at;
         self.slots[slot].state = State::Moved { to, until };
         (self.slots[slot].record, self.slots[slot].expires_at) = (record.clone(), until);
+        for ending in self.requests.iter_mut().filter_map(|request| request.ending.as_mut()) {
+            ending
+                .bound
+                .iter_mut()
+                .filter(|bound| **bound == slot)
+                .for_each(|bound| *bound = to);
+        }
         match self.slots[to].state {
             State::Unborn(by) if by == request => self.slots[to].state = State::Live,
             // All sessions of the owner were ended at this moment.
@@ -1276,6 +1332,9 @@ impl Model {
     }
 
     pub(crate) fn touched(&mut self, request: usize, key: &StoreKey, expires_at: SystemTime, present: bool) {
+        if self.notices.contains(key) {
+            return;
+        }
         let slot = self.slot_of(key);
         self.note(|| format!("r{request} touches s{slot:?} {present}"));
         if !self.check_may_write(request) {
@@ -1328,23 +1387,81 @@ impl Model {
         }
     }
 
-    /// All sessions of an owner have been ended.
-    pub(crate) fn ended_sessions_of(&mut self, owner: &str, count: u64) {
-        self.note(|| format!("all sessions of {owner} end: {count}"));
-        let mut ended = 0;
-        for slot in 0..self.slots.len() {
-            let belongs = self.slots[slot].record.owner() == Some(owner) && self.is_present(slot);
-            if belongs {
-                if let State::Unborn(request) = self.slots[slot].state {
-                    self.requests[request].overruled = true;
-                }
-                self.slots[slot].state = State::Dead;
-                ended += 1;
+    /// Who ends the sessions of an owner says so first.
+    pub(crate) fn will_write(&mut self, key: &StoreKey, record: &Record) {
+        if record.payload() == br#"{"_lease":true}"# && !self.notices.contains(key) {
+            self.notices.push(*key);
+        }
+    }
+
+    /// Where there are, or have been, sessions.
+    pub(crate) fn keys(&self) -> Vec<StoreKey> {
+        self.slots.iter().map(|slot| slot.key).collect()
+    }
+
+    pub(crate) fn begin_ending(&mut self, request: usize, owner: &'static str, spared: Option<StoreKey>) {
+        let spared = spared.and_then(|key| self.slot_of(&key));
+        let spared = spared.and_then(|slot| self.follow(slot, self.now));
+        let spared = spared.map(|slot| (slot, self.slots[slot].root));
+        let is_bound = |slot: &usize| {
+            let found = &self.slots[*slot];
+            self.is_live(*slot)
+                && found.record.owner() == Some(owner)
+                && spared.is_none_or(|(_, root)| found.root != root)
+        };
+        self.requests[request].ending = Some(Ending {
+            owner,
+            begun: self.now,
+            spared,
+            bound: (0..self.slots.len()).filter(is_bound).collect(),
+            ended: 0,
+        });
+        self.note(|| format!("r{request} ends all sessions of {owner}, sparing {spared:?}"));
+    }
+
+    /// One of the sessions of an owner that are to end has ended.
+    pub(crate) fn ended_one(&mut self, request: usize, key: &StoreKey) {
+        let slot = self.slot_of(key);
+        self.note(|| format!("r{request} ends s{slot:?}"));
+        let (Some(slot), Some(ending)) = (slot, self.requests[request].ending.as_mut()) else {
+            return self.violate("what has never been was ended");
+        };
+        ending.ended += 1;
+        // An id that was given up is followed for so long only.
+        let spared = ending.begun == self.now && ending.spared.is_some_and(|(spared, _)| spared == slot);
+        let state = self.slots[slot].state;
+        self.check(!spared, || "the session that was to be spared was ended".into());
+        match state {
+            State::Unborn(maker) => self.requests[maker].overruled = true,
+            State::Live => {}
+            state => self.violate(format!("what is {state:?} was ended")),
+        }
+        self.slots[slot].state = State::Dead;
+    }
+
+    pub(crate) fn end_ending(&mut self, request: usize, result: Result<u64, ErrorKind>) {
+        let Some(ending) = self.requests[request].ending.take() else {
+            return;
+        };
+        self.note(|| format!("r{request} has ended the sessions of {}: {result:?}", ending.owner));
+        match result {
+            Ok(count) => {
+                let left: Vec<_> = ending.bound.iter().filter(|slot| self.is_live(**slot)).collect();
+                self.check(left.is_empty(), || {
+                    format!("s{left:?} outlives the end of all sessions of {}", ending.owner)
+                });
+                let ended = ending.ended;
+                self.check(ended == count, || format!("{count} sessions were ended, not {ended}"));
+                self.counts.ended_of_owner += ended;
+            }
+            Err(kind) => {
+                let fault = self.requests[request].fault && kind == ErrorKind::Unavailable;
+                let busy = self.notice_is_left && kind == ErrorKind::Busy;
+                self.check(fault || busy, || {
+                    format!("the sessions of an owner could not be ended: {kind:?}")
+                });
             }
         }
-        self.check(ended == count, || {
-            format!("{count} sessions of {owner} were ended, not {ended}")
-        });
     }
 }
 

@@ -19,13 +19,13 @@ use crate::script::{By, Cookie, End, Op, Script};
 use crate::world::World;
 
 impl Script {
-    /// A request that only looks at its session.
-    pub(crate) fn look() -> Self {
+    /// A request with what its browser has.
+    pub(crate) fn look(ops: Vec<Op>) -> Self {
         Self {
             browser: 0,
             cookie: Cookie::Current,
             by: By::Layer,
-            ops: Vec::new(),
+            ops,
             task: Vec::new(),
             end: End::Status(200),
         }
@@ -67,7 +67,10 @@ impl Player {
         match script.by {
             By::Layer => self.through_the_layer(script).await,
             By::Hand { save } => self.by_hand(script, save).await,
-            By::Admin(owner) => self.end_sessions_of(owner).await,
+            By::Admin { owner, elsewhere } => {
+                let except = self.world.cookie_of(&script).filter(|_| elsewhere);
+                self.end_sessions_of(owner, except).await;
+            }
         }
     }
 
@@ -220,17 +223,18 @@ impl Player {
         self.world.heard_of(session.id());
     }
 
-    async fn end_sessions_of(self, owner: &'static str) {
+    async fn end_sessions_of(self, owner: &'static str, except: Option<SessionId>) {
         let mut config = Config::default();
         config.driver = "model".into();
         let manager = SessionManager::new(config).expect("the settings are right");
+        let manager = manager.with_clock(self.world.clock());
         let player = self.clone();
         manager.extend("model", move || std::future::ready(Ok(player.driver())));
-        if let Err(error) = manager.destroy_sessions_of(owner, None).await
-            && error.kind() != ErrorKind::Unavailable
-        {
-            self.violate(format!("the sessions of an owner could not be ended: {error}"));
-        }
+        let spared = except.as_ref().map(StoreKey::from);
+        self.world.model().begin_ending(self.request, owner, spared);
+        let result = manager.destroy_sessions_of(owner, except.as_ref()).await;
+        let result = result.map_err(|error| error.kind());
+        self.world.model().end_ending(self.request, result);
     }
 
     async fn start(&self, session: &Session) -> bool {

@@ -56,8 +56,11 @@ pub(crate) enum By {
     Hand {
         save: bool,
     },
-    /// No request, but "sign out everywhere": `destroy_sessions_of`.
-    Admin(&'static str),
+    /// No request, but "sign out everywhere", or "everywhere else" than in the session with the script's cookie: `destroy_sessions_of`.
+    Admin {
+        owner: &'static str,
+        elsewhere: bool,
+    },
 }
 
 /// How a handler ends.
@@ -104,6 +107,19 @@ pub(crate) struct History {
 const KEYS: [Key; 5] = ["a", "b", "n", "l", "m"];
 const OWNERS: [&str; 2] = ["ann", "bob"];
 
+impl Script {
+    fn in_flight(ops: Vec<Op>) -> Self {
+        Self {
+            browser: 0,
+            cookie: Cookie::Initial,
+            by: By::Layer,
+            ops,
+            task: Vec::new(),
+            end: End::Status(200),
+        }
+    }
+}
+
 impl History {
     pub(crate) fn draw(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
@@ -126,16 +142,35 @@ impl History {
                 end: End::Status(200),
             })
             .collect();
-        let requests = (0..rng.usize(2..7)).map(|_| draw.script(&mut rng, browsers)).collect();
+        let mut requests: Vec<_> = (0..rng.usize(2..7)).map(|_| draw.script(&mut rng, browsers)).collect();
+        // Some histories are about how long an id that was given up may still be followed, and what a touch does to that.
+        let is_late = rng.u32(0..8) == 0;
+        if is_late {
+            requests.truncate(3);
+            requests.extend(
+                [
+                    vec![Op::Regenerate],
+                    vec![Op::Pause],
+                    vec![Op::Pause, Op::Increment("n", 1)],
+                ]
+                .map(Script::in_flight),
+            );
+        }
         let sometimes = |rng: &mut Rng, chance| if rng.u32(0..4) == 0 { chance } else { 0 };
         Self {
             setup,
-            jump: choose(&mut rng, &[0, 0, 60, 800]),
+            jump: match is_late {
+                true => 800,
+                false => choose(&mut rng, &[0, 0, 60, 800]),
+            },
             requests,
             chances: Chances {
                 fault: sometimes(&mut rng, 60),
                 hang_up: sometimes(&mut rng, 40),
-                tick: sometimes(&mut rng, 60),
+                tick: match is_late {
+                    true => 150,
+                    false => sometimes(&mut rng, 60),
+                },
                 stay: choose(&mut rng, &[0, 300, 700, 900]),
             },
             schedule: rng.u64(..),
@@ -211,7 +246,10 @@ struct Draw {
 impl Draw {
     fn script(&self, rng: &mut Rng, browsers: usize) -> Script {
         let by = match rng.u32(0..20) {
-            0 if !self.calm => By::Admin(choose(rng, &OWNERS)),
+            0 if !self.calm => By::Admin {
+                owner: choose(rng, &OWNERS),
+                elsewhere: rng.bool(),
+            },
             1..4 => By::Hand {
                 save: rng.u32(0..4) > 0,
             },

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::model::Model;
 use crate::play;
-use crate::script::{Chances, Cookie, History, Script};
+use crate::script::{Chances, Cookie, History, Op, Script};
 use crate::stage::{self, Depth, Stage};
 
 pub(crate) struct World {
@@ -188,13 +188,24 @@ impl History {
         world.model().check_end();
         world.check_store().await;
         let ids = world.ids.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for id in ids {
-            if world.model().is_unborn(&StoreKey::from(&id)) {
-                continue; // its regeneration failed half way: no browser has ever been told the id
-            }
-            world.browsers()[0].current = Some(id);
-            let last = play::spawn(world, Script::look());
-            stage::run(world, vec![last], rng, Chances::default()).await;
+        for id in &ids {
+            self.come_back(world, rng, *id, Vec::new()).await;
         }
+        // Marks are void by now, even if they were touched. Who comes with an id that was given up is a visitor like all others.
+        world.advance(Duration::from_secs(31));
+        for id in ids {
+            self.come_back(world, rng, id, vec![Op::Increment("n", 1)]).await;
+        }
+        world.check_store().await;
+    }
+
+    /// A request with an id that somebody has heard of.
+    async fn come_back(&self, world: &Arc<World>, rng: &mut Rng, id: SessionId, ops: Vec<Op>) {
+        if world.model().violation.is_some() || world.model().is_unborn(&StoreKey::from(&id)) {
+            return; // its regeneration failed half way: no browser has ever been told the id
+        }
+        world.browsers()[0].current = Some(id);
+        let last = play::spawn(world, Script::look(ops));
+        stage::run(world, vec![last], rng, Chances::default()).await;
     }
 }

@@ -6,7 +6,6 @@ use sqlx::pool::PoolOptions;
 
 use super::dialect::Dialect;
 use super::error::driver_error;
-use super::table::Table;
 use crate::error::DriverError;
 
 /// How long a request waits for a connection: less than the layer waits for the store (5 s), so that the error says what was wrong.
@@ -39,5 +38,5 @@ pub(super) fn check_scheme(url: &str, schemes: &[&str], example: &str) -> Result
 
 /// The error of an attempt to connect.
 pub(super) fn error<D: Dialect>(error: &sqlx::Error) -> DriverError {
-    driver_error::<D>("connect, to keep sessions", &Table::default(), error)
+    driver_error::<D>("connect to the database of sessions", None, error)
 }

@@ -7,11 +7,11 @@ use super::dialect::{Dialect, Fault};
 use super::table::Table;
 use crate::error::DriverError;
 
-/// What could not be done, with which table; the source says why.
+/// What could not be done, with which table if it came so far; the source says why.
 #[derive(Debug)]
 pub(super) struct SqlError {
     purpose: &'static str,
-    table: Table,
+    table: Option<Table>,
     cause: Cause,
 }
 
@@ -30,10 +30,14 @@ pub(super) fn fault<D: Dialect>(error: &sqlx::Error) -> Fault {
 }
 
 /// The error for who uses the driver.
-pub(super) fn driver_error<D: Dialect>(purpose: &'static str, table: &Table, error: &sqlx::Error) -> DriverError {
+pub(super) fn driver_error<D: Dialect>(
+    purpose: &'static str,
+    table: Option<&Table>,
+    error: &sqlx::Error,
+) -> DriverError {
     let told = SqlError {
         purpose,
-        table: table.clone(),
+        table: table.cloned(),
         cause: Cause(cause::<D>(error)),
     };
     match fault::<D>(error) {
@@ -62,7 +66,11 @@ fn cause<D: Dialect>(error: &sqlx::Error) -> String {
 
 impl fmt::Display for SqlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "could not {} in the table `{}`", self.purpose, self.table)
+        write!(f, "could not {}", self.purpose)?;
+        match &self.table {
+            Some(table) => write!(f, " (table `{table}`)"),
+            None => Ok(()),
+        }
     }
 }
 

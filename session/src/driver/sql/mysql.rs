@@ -37,7 +37,7 @@ impl Dialect for MySql {
         WHERE session_key = :key AND expires_at <= :now",
     );
     const COLLECT: &'static str = "
-        DELETE FROM {table} WHERE expires_at <= :now ORDER BY expires_at LIMIT 500";
+        DELETE FROM {table} WHERE expires_at <= :now ORDER BY expires_at LIMIT {batch}";
 
     const MIGRATIONS: &'static [&'static str] = &[include_str!("../../../migrations/mysql/0001_sessions.sql")];
     /// Making a table ends a transaction here, so a lock has to do.

@@ -12,7 +12,7 @@ impl<D: Dialect> Store<D> {
     ///
     /// A table that is up to date takes two SELECTs, so whoever runs the migration files by other means need not let this program create tables.
     pub(super) async fn open(&self) -> Result<(), DriverError> {
-        let purpose = "prepare to keep sessions";
+        let purpose = "make the table of sessions";
         let newest = D::MIGRATIONS.len() as i64;
         let found = self.migrated().await.map_err(|error| self.error(purpose, &error))?;
         if found > newest {
@@ -24,7 +24,7 @@ impl<D: Dialect> Store<D> {
         let read = self.run(&self.statements.read, &Values::default()).await;
         read.map_err(|error| {
             self.error(
-                "read (does the table have other columns? choose another with `with_table`)",
+                "read from the table of sessions; if another program has made it, choose another name by `with_table`",
                 &error,
             )
         })?;

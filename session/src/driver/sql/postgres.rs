@@ -36,7 +36,7 @@ impl Dialect for Postgres {
     /// What somebody else is changing at this moment is left to the next time, so that nobody waits.
     const COLLECT: &'static str = "
         DELETE FROM {table} WHERE expires_at <= :now AND session_key = ANY (ARRAY
-        (SELECT session_key FROM {table} WHERE expires_at <= :now LIMIT 500 FOR UPDATE SKIP LOCKED))";
+        (SELECT session_key FROM {table} WHERE expires_at <= :now LIMIT {batch} FOR UPDATE SKIP LOCKED))";
 
     const MIGRATIONS: &'static [&'static str] = &[include_str!("../../../migrations/postgres/0001_sessions.sql")];
     /// `CREATE TABLE IF NOT EXISTS` fails when two do it at once, so one waits for the other. The number means nothing but this.

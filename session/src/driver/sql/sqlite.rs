@@ -39,7 +39,7 @@ impl Dialect for Sqlite {
     const TAKE_OVER: Option<&'static str> = None;
     const COLLECT: &'static str = "
         DELETE FROM {table} WHERE expires_at <= :now AND session_key IN
-        (SELECT session_key FROM {table} WHERE expires_at <= :now LIMIT 500)";
+        (SELECT session_key FROM {table} WHERE expires_at <= :now LIMIT {batch})";
 
     const MIGRATIONS: &'static [&'static str] = &[include_str!("../../../migrations/sqlite/0001_sessions.sql")];
     const BEGIN: &'static str = "BEGIN IMMEDIATE;\n";

@@ -106,9 +106,9 @@ pub(super) struct Values<'a> {
 }
 
 impl Statement {
-    /// Puts the table and the database's placeholders into `text`.
+    /// Puts the table, the size of a batch and the database's placeholders into `text`.
     fn new<D: Dialect>(text: &str, table: &str) -> Self {
-        let text = text.replace("{table}", table);
+        let text = text.replace("{table}", table).replace("{batch}", &BATCH.to_string());
         let mut parts = text.trim().split(':');
         let mut sql = parts.next().unwrap_or_default().to_owned();
         let mut parameters = Vec::new();

@@ -59,7 +59,7 @@ impl<D: Dialect> Store<D> {
     }
 
     pub(super) fn error(&self, purpose: &'static str, error: &sqlx::Error) -> DriverError {
-        driver_error::<D>(purpose, &self.table, error)
+        driver_error::<D>(purpose, Some(&self.table), error)
     }
 
     fn now(&self) -> i64 {

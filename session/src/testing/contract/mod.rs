@@ -147,6 +147,7 @@ macro_rules! __driver_contract_tests {
             a_destroyed_session_is_nobodys
             a_session_made_after_one_that_expired_is_not_its_owners
             logging_out_everywhere_else_spares_this_session_and_those_of_others
+            no_session_of_an_owner_is_overlooked_while_others_come_and_go
             an_exception_that_is_anothers_spares_nothing
         }
     };

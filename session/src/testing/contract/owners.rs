@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use crate::driver::{Expected, Written};
 use crate::id::StoreKey;
 use crate::record::Record;
@@ -281,4 +283,34 @@ pub async fn an_exception_that_is_anothers_spares_nothing(harness: Arc<Harness>)
     assert_eq!(destroy_sessions_of(&harness, "ann", Some(&bobs)).await, 1);
     assert!(harness.read(&anns).await.is_none());
     assert!(harness.read(&bobs).await.is_some());
+}
+
+/// "A session that is the owner's from before the call until it is destroyed is not overlooked, whatever else is written meanwhile."
+pub async fn no_session_of_an_owner_is_overlooked_while_others_come_and_go(harness: Arc<Harness>) {
+    const WRITERS: u32 = 4;
+    const ROUNDS: u32 = 8;
+    let mut writers = JoinSet::new();
+    for _ in 0..WRITERS {
+        let harness = harness.clone();
+        writers.spawn(async move {
+            for _ in 0..ROUNDS {
+                let keys = [key(), key(), key()];
+                for key in &keys {
+                    harness.create(key, &harness.record("bob's").with_owner("bob")).await;
+                }
+                for key in &keys {
+                    harness.driver().destroy(key).await.expect("the record is destroyed");
+                }
+            }
+        });
+    }
+    for _ in 0..ROUNDS {
+        for _ in 0..8 {
+            harness.create(&key(), &harness.record("ann's").with_owner("ann")).await;
+        }
+        assert_eq!(destroy_sessions_of(&harness, "ann", None).await, 8);
+    }
+    while let Some(done) = writers.join_next().await {
+        done.expect("a writer comes to its end");
+    }
 }

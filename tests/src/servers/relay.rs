@@ -1,0 +1,160 @@
+//! A connection that can be cut at a chosen moment.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+
+/// Passes on what goes between clients and a server, until it is to be cut. Ends with the test's runtime.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    plan: Option<Plan>,
+    connections: JoinSet<()>,
+}
+
+/// What is to happen to a connection.
+#[derive(Debug)]
+struct Plan {
+    /// When it sends this.
+    marker: Vec<u8>,
+    /// Whether the server is to get it, and only the answer is lost.
+    delivered: bool,
+    /// Told when the server has answered, or would have got it.
+    reached: oneshot::Sender<()>,
+    /// Waited for before the connection is cut.
+    go_on: Arc<Semaphore>,
+}
+
+/// A connection that is about to be cut.
+#[derive(Debug)]
+pub struct Cut {
+    reached: Option<oneshot::Receiver<()>>,
+    go_on: Arc<Semaphore>,
+}
+
+impl Relay {
+    /// A relay to a port of this machine.
+    ///
+    /// # Panics
+    ///
+    /// When no port is free.
+    pub async fn to(server: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
+        let port = listener.local_addr().expect("a listener has an address").port();
+        let state = Arc::<Mutex<State>>::default();
+        let relay = Self { port, state };
+        let accepting = relay.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let state = accepting.state.clone();
+                let passing = async move {
+                    // Whatever ends it ends both sides.
+                    let _ = pass_on(client, server, &state).await;
+                };
+                lock(&accepting.state).connections.spawn(passing);
+            }
+        });
+        relay
+    }
+
+    /// Its own port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Cuts every connection that there is now.
+    pub async fn cut_all(&self) {
+        let mut connections = std::mem::take(&mut lock(&self.state).connections);
+        connections.shutdown().await;
+    }
+
+    /// The next connection that sends `marker` is cut before the server gets it.
+    pub fn lose_request(&self, marker: &str) -> Cut {
+        self.plan(marker, false)
+    }
+
+    /// The next connection that sends `marker` is cut when the server has answered, before the client gets the answer.
+    pub fn lose_answer(&self, marker: &str) -> Cut {
+        self.plan(marker, true)
+    }
+
+    fn plan(&self, marker: &str, delivered: bool) -> Cut {
+        let (reached, told) = oneshot::channel();
+        let go_on = Arc::new(Semaphore::new(0));
+        lock(&self.state).plan = Some(Plan {
+            marker: marker.into(),
+            delivered,
+            reached,
+            go_on: go_on.clone(),
+        });
+        Cut {
+            reached: Some(told),
+            go_on,
+        }
+    }
+}
+
+impl Cut {
+    /// Waits until it has come so far.
+    pub async fn reached(&mut self) {
+        let reached = self.reached.take().expect("it is reached once");
+        reached.await.expect("somebody sends the marker");
+    }
+
+    /// Lets the connection be cut.
+    pub fn go_on(&self) {
+        self.go_on.add_permits(1);
+    }
+}
+
+async fn pass_on(mut client: TcpStream, server: u16, state: &Mutex<State>) -> std::io::Result<()> {
+    let mut server = TcpStream::connect(("127.0.0.1", server)).await?;
+    let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        tokio::select! {
+            length = client.read(&mut asked) => {
+                let request = &asked[..length?];
+                if request.is_empty() {
+                    return Ok(());
+                }
+                if let Some(plan) = planned(state, request) {
+                    if plan.delivered {
+                        server.write_all(request).await?;
+                        // The beginning of the answer: it has been done.
+                        let _: usize = server.read(&mut answered).await?;
+                    }
+                    let _ = plan.reached.send(());
+                    plan.go_on.acquire().await.expect("it is not closed").forget();
+                    return Ok(());
+                }
+                server.write_all(request).await?;
+            }
+            length = server.read(&mut answered) => {
+                let answer = &answered[..length?];
+                if answer.is_empty() {
+                    return Ok(());
+                }
+                client.write_all(answer).await?;
+            }
+        }
+    }
+}
+
+/// The plan, if this is what it waits for.
+fn planned(state: &Mutex<State>, request: &[u8]) -> Option<Plan> {
+    let plan = &mut lock(state).plan;
+    let found = |plan: &mut Plan| request.windows(plan.marker.len()).any(|part| part == plan.marker);
+    plan.take_if(found)
+}
+
+fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}

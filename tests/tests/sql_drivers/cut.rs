@@ -1,0 +1,181 @@
+//! A connection that is cut in the middle of a save, or was cut before it.
+
+use std::sync::Arc;
+
+use session_schema::{Driver, Expected, Written};
+use session_tests::servers::{MariaDb, Postgres, Relay};
+
+use crate::place::{Kind, Place, create, done, new_key, on_every_server, told};
+
+/// A driver whose connections go through a relay, and one whose do not.
+struct Scene {
+    relay: Relay,
+    place: Arc<Place>,
+    driver: Arc<dyn Driver>,
+    direct: Arc<dyn Driver>,
+}
+
+impl Scene {
+    async fn new(place: Place) -> Self {
+        let direct = place.open().await;
+        let (port, user) = match place.kind {
+            Kind::MySql => (MariaDb::shared().port(), "root"),
+            _ => (Postgres::shared().port(), "postgres"),
+        };
+        let relay = Relay::to(port).await;
+        let url = match place.kind {
+            Kind::MySql => MariaDb::shared().url_of(user, relay.port()),
+            _ => Postgres::shared().url_of(user, relay.port()),
+        };
+        let through = Place {
+            table: place.table.clone(),
+            clock: place.clock.clone(),
+            url: Some(url),
+            ..Place::of(place.kind)
+        };
+        let driver = through.open().await;
+        let place = Arc::new(place);
+        Self {
+            relay,
+            place,
+            driver,
+            direct,
+        }
+    }
+}
+
+async fn a_replacement_whose_answer_is_lost_is_done_once(place: Place) {
+    let scene = Scene::new(place).await;
+    let key = new_key();
+    let version = create(&*scene.driver, &key, &scene.place.record("first")).await;
+    let cut = scene.relay.lose_answer("the lost one");
+    cut.go_on();
+    let written = scene
+        .driver
+        .write(&key, &scene.place.record("the lost one"), Expected::Version(version))
+        .await;
+    let version = done(written.unwrap());
+    let read = scene.direct.read(&key).await.unwrap().unwrap();
+    assert_eq!((read.payload(), read.version()), (&b"the lost one"[..], version));
+}
+
+async fn a_creation_whose_answer_is_lost_is_done_once(place: Place) {
+    let scene = Scene::new(place).await;
+    let key = new_key();
+    let cut = scene.relay.lose_answer("the lost one");
+    cut.go_on();
+    let version = create(&*scene.driver, &key, &scene.place.record("the lost one")).await;
+    let read = scene.direct.read(&key).await.unwrap().unwrap();
+    assert_eq!((read.payload(), read.version()), (&b"the lost one"[..], version));
+}
+
+async fn a_write_that_never_reached_the_server_is_sent_again(place: Place) {
+    let scene = Scene::new(place).await;
+    let key = new_key();
+    let cut = scene.relay.lose_request("the lost one");
+    cut.go_on();
+    let version = create(&*scene.driver, &key, &scene.place.record("the lost one")).await;
+    let cut = scene.relay.lose_request("lost again");
+    cut.go_on();
+    let written = scene
+        .driver
+        .write(&key, &scene.place.record("lost again"), Expected::Version(version))
+        .await;
+    let version = done(written.unwrap());
+    let read = scene.direct.read(&key).await.unwrap().unwrap();
+    assert_eq!((read.payload(), read.version()), (&b"lost again"[..], version));
+}
+
+async fn a_write_of_which_nobody_can_tell_whether_it_was_done_is_an_error_and_not_a_conflict(place: Place) {
+    // A conflict would make the writer add its change to a record that may have it already.
+    let scene = Scene::new(place).await;
+    let key = new_key();
+    let version = create(&*scene.driver, &key, &scene.place.record("first")).await;
+    let mut cut = scene.relay.lose_answer("the lost one");
+    let (driver, place) = (scene.driver.clone(), scene.place.clone());
+    let write = tokio::spawn(async move {
+        driver
+            .write(&key, &place.record("the lost one"), Expected::Version(version))
+            .await
+    });
+    cut.reached().await;
+    let lost = scene.direct.read(&key).await.unwrap().unwrap();
+    assert_eq!(lost.payload(), b"the lost one");
+    let next = scene.place.record("of another");
+    done(
+        scene
+            .direct
+            .write(&key, &next, Expected::Version(lost.version()))
+            .await
+            .unwrap(),
+    );
+    cut.go_on();
+    let error = write.await.unwrap().unwrap_err();
+    assert!(
+        error.is_unavailable() && told(&error).contains("not known"),
+        "{}",
+        told(&error)
+    );
+    assert_eq!(scene.direct.read(&key).await.unwrap().unwrap().payload(), b"of another");
+}
+
+async fn a_write_whose_session_is_destroyed_meanwhile_is_gone(place: Place) {
+    let scene = Scene::new(place).await;
+    let key = new_key();
+    let version = create(&*scene.driver, &key, &scene.place.record("first")).await;
+    let mut cut = scene.relay.lose_answer("the lost one");
+    let (driver, place) = (scene.driver.clone(), scene.place.clone());
+    let write = tokio::spawn(async move {
+        driver
+            .write(&key, &place.record("the lost one"), Expected::Version(version))
+            .await
+    });
+    cut.reached().await;
+    assert!(scene.direct.destroy(&key).await.unwrap());
+    cut.go_on();
+    let written = write.await.unwrap();
+    assert!(matches!(written, Ok(Written::Gone)), "{written:?}");
+    assert!(scene.direct.read(&key).await.unwrap().is_none());
+}
+
+async fn connections_that_were_cut_while_they_lay_in_the_pool_make_nothing_fail(place: Place) {
+    let scene = Scene::new(place).await;
+    let key = new_key();
+    let mut version = create(&*scene.driver, &key, &scene.place.record("first")).await;
+    for round in 0..5 {
+        // As many connections as there may be.
+        let all = (0..20).map(|_| {
+            tokio::spawn({
+                let driver = scene.driver.clone();
+                async move { driver.read(&key).await.unwrap().is_some() }
+            })
+        });
+        for read in all.collect::<Vec<_>>() {
+            assert!(read.await.unwrap());
+        }
+        scene.relay.cut_all().await;
+        match round {
+            0 => assert!(scene.driver.read(&key).await.unwrap().is_some()),
+            1 => {
+                let written = scene
+                    .driver
+                    .write(&key, &scene.place.record("more"), Expected::Version(version))
+                    .await;
+                version = done(written.unwrap());
+            }
+            2 => assert!(scene.driver.touch(&key, scene.place.late()).await.unwrap()),
+            3 => assert_eq!(scene.driver.gc().await.unwrap(), 0),
+            _ => assert!(scene.driver.destroy(&key).await.unwrap()),
+        }
+    }
+    assert!(scene.direct.read(&key).await.unwrap().is_none());
+}
+
+on_every_server! {
+    a_replacement_whose_answer_is_lost_is_done_once,
+    a_creation_whose_answer_is_lost_is_done_once,
+    a_write_that_never_reached_the_server_is_sent_again,
+    a_write_of_which_nobody_can_tell_whether_it_was_done_is_an_error_and_not_a_conflict,
+    a_write_whose_session_is_destroyed_meanwhile_is_gone,
+    connections_that_were_cut_while_they_lay_in_the_pool_make_nothing_fail,
+}
