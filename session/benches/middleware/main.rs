@@ -16,6 +16,7 @@
 //! on what else the machine does, but valgrind's CPU has no instructions for SHA-256: some 3,000 of them are few in fact.
 
 mod contender;
+mod content;
 mod instructions;
 mod table;
 mod time;
