@@ -6,8 +6,8 @@ use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use tower::ServiceExt;
 
-pub(crate) use crate::content::{DONE, KEY, VALUE, content};
 use crate::contender::Contender;
+pub(crate) use crate::content::{DONE, KEY, VALUE, content};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Workload {
