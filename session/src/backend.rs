@@ -3,12 +3,13 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::cookie::CookieWriter;
 use crate::draft::Draft;
+use crate::driver::RollingRead;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::{from_millis, to_millis};
 use crate::id::{SessionId, StoreKey};
@@ -65,8 +66,8 @@ impl Deref for Stored {
 
 /// What the ids of a request lead to.
 pub(crate) enum Found {
-    /// As it was at that moment.
-    Session(Stored, SystemTime),
+    /// As it was at that moment, and since when it has been prolonged, if reading it did.
+    Session(Stored, SystemTime, Option<Instant>),
     /// Only to a session that goes by another id meanwhile.
     Moved,
     Nothing,
@@ -103,7 +104,12 @@ impl Backend {
 
     /// The first of the ids that leads to a live session. They are asked for one by one, so that nothing but their number is
     /// kept while the store is asked.
-    pub(crate) async fn find(&self, nth_id: impl Fn(usize) -> Option<SessionId>) -> Result<Found> {
+    pub(crate) async fn find(
+        &self,
+        nth_id: impl Fn(usize) -> Option<SessionId>,
+        may_prolong: impl Fn() -> bool,
+    ) -> Result<Found> {
+        let rolling = self.store.driver().rolling().filter(|_| may_prolong());
         let (mut at, mut moved) = (0, false);
         while let Some(place) = nth_id(at).filter(|_| at < CANDIDATES).map(|id| self.place_of(id)) {
             if at == 0 {
@@ -111,13 +117,17 @@ impl Backend {
             }
             at += 1;
             let now = self.clock.now();
-            match self.limited().read(&place.key).await? {
+            let (read, prolonged) = match rolling {
+                None => (self.limited().read(&place.key).await?, None),
+                Some(rolling) => Box::pin(self.read_rolling(rolling, &place.key)).await?,
+            };
+            match read {
                 None => {
                     tracing::debug!(target: "session_schema", "the session id of the request is not known, or expired")
                 }
                 Some(record) => match self.judge(&record, now) {
                     Verdict::Live => {
-                        return Ok(Found::Session(Stored::new(place, record), now));
+                        return Ok(Found::Session(Stored::new(place, record), now, prolonged));
                     }
                     Verdict::Moved => moved = true,
                     Verdict::Dead => {}
@@ -127,6 +137,24 @@ impl Backend {
         Ok(match moved {
             true => Found::Moved,
             false => Found::Nothing,
+        })
+    }
+
+    /// A read by which the touch that is due is done.
+    async fn read_rolling(
+        &self,
+        rolling: &dyn RollingRead,
+        key: &StoreKey,
+    ) -> Result<(Option<Record>, Option<Instant>)> {
+        let begun = Instant::now();
+        let (lifetime, absolute) = (self.settings.lifetime, self.settings.absolute_lifetime);
+        let read = self
+            .limited()
+            .call(rolling.read_rolling(key, lifetime, absolute))
+            .await?;
+        Ok(match read {
+            Some((record, prolonged)) => (Some(record), prolonged.then_some(begun)),
+            None => (None, None),
         })
     }
 

@@ -14,19 +14,25 @@ use crate::lease::{self, Lease};
 use crate::record::Record;
 use crate::save::emptied;
 
+/// How often somebody searches whose notice does not last.
+const SEARCHES: usize = 8;
+
 impl Backend {
     /// Ends the sessions of an owner but for `except`, and says how many.
     pub(crate) async fn end_sessions_of(self: Arc<Self>, owner: &str, except: Option<SessionId>) -> Result<u64> {
-        let notice = Lease::acquire(self.clone(), lease::of_owner(owner)).await?;
-        let notice = notice.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Busy,
-                "the sessions of this owner are being ended by somebody else, who has not come to an end yet",
-            )
-        })?;
-        let ended = self.end_all(owner, except).await;
-        notice.release().await;
-        ended
+        let mut ended = 0;
+        for _ in 0..SEARCHES {
+            let notice = Lease::acquire(self.clone(), lease::of_owner(owner)).await?;
+            let notice = notice.ok_or_else(busy)?;
+            let found = self.end_all(owner, except).await;
+            let was_up = notice.release().await;
+            ended += found?;
+            // Somebody who was halted for so long that it ran out searches again.
+            if was_up? {
+                return Ok(ended);
+            }
+        }
+        Err(busy())
     }
 
     async fn end_all(&self, owner: &str, except: Option<SessionId>) -> Result<u64> {
@@ -56,4 +62,11 @@ impl Backend {
             None => Ok(false),
         }
     }
+}
+
+fn busy() -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        "the sessions of this owner are being ended by somebody else, or too slowly, and perhaps not all of them have ended",
+    )
 }

@@ -70,10 +70,11 @@ impl Lease {
         }
     }
 
-    /// Gives the lease back.
-    pub(crate) async fn release(mut self) {
-        if let Some(held) = self.held.take() {
-            held.release().await;
+    /// Gives the lease back. Says whether it has been held all the time: not where it ran out, because its holder was halted.
+    pub(crate) async fn release(mut self) -> Result<bool> {
+        match self.held.take() {
+            Some(held) => held.release().await,
+            None => Ok(false),
         }
     }
 }
@@ -87,17 +88,19 @@ impl Backend {
 }
 
 impl Held {
-    async fn release(self) {
+    async fn release(self) -> Result<bool> {
         // Not destroyed, but replaced by what is expired: if it ran out and another has it now, it stays theirs.
         let nothing = Record::new(b"{}".to_vec(), std::time::SystemTime::UNIX_EPOCH);
         let expected = Expected::Version(self.version);
-        if let Err(error) = self.backend.limited().write(&self.key, &nothing, expected).await {
+        let written = self.backend.limited().write(&self.key, &nothing, expected).await;
+        if let Err(error) = &written {
             tracing::warn!(
                 target: "session_schema",
-                err = &error as &dyn std::error::Error,
+                err = error as &dyn std::error::Error,
                 "a lease (exclusive use of a session, or of an owner's) could not be given back; it ends in {LEASE:?}"
             );
         }
+        Ok(matches!(written?, Written::Done(_)))
     }
 }
 
@@ -105,7 +108,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.renewal.abort();
         if let (Some(held), Ok(runtime)) = (self.held.take(), Handle::try_current()) {
-            runtime.spawn(held.release());
+            runtime.spawn(async move { held.release().await.is_ok() });
         }
     }
 }

@@ -124,6 +124,7 @@ mod payload;
 #[doc(hidden)]
 pub mod private;
 mod record;
+mod rolling;
 mod run;
 mod save;
 mod schema;

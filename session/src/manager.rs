@@ -328,13 +328,19 @@ impl SessionManager {
     /// # Errors
     ///
     /// As [`sessions_of`](SessionManager::sessions_of), and [`ErrorKind::Busy`] when somebody else has been ending the sessions of the same owner for more than
-    /// 10 seconds. Call it again then: some of the sessions may have been destroyed.
+    /// 10 seconds, or this process is halted again and again. Call it again then: some of the sessions may have been destroyed.
     pub async fn destroy_sessions_of(&self, owner: &str, except: Option<&SessionId>) -> Result<u64> {
         let store = self.opened().await?;
         store.owners()?;
         let backend = Arc::new(self.backend(store));
         let (owner, except) = (owner.to_owned(), except.copied());
-        RunToEnd::new(Box::pin(async move { backend.end_sessions_of(&owner, except).await })).await
+        RunToEnd::new(Box::pin(async move {
+            let ended = backend.clone().end_sessions_of(&owner, except).await;
+            // Whose they were is known, but not under which keys.
+            backend.note_ending(None);
+            ended
+        }))
+        .await
     }
 
     /// The configured driver's store, for methods that speak of sessions and not of settings.

@@ -3,7 +3,7 @@
 //! Every write is a compare-and-swap. Where another request was faster, the changes are replayed on what it wrote, with a
 //! random pause that grows; where the session has gone, they are dropped; where it goes by a new id, they follow it.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::backend::{Backend, Mark, Stored};
 use crate::changes::Changes;
@@ -62,6 +62,11 @@ pub(crate) enum Plan {
         stored: Stored,
         until: SystemTime,
     },
+    /// It was prolonged when it was read, and the browser is to know.
+    Confirm {
+        stored: Stored,
+        since: Instant,
+    },
 }
 
 impl Plan {
@@ -70,7 +75,7 @@ impl Plan {
     fn seen_under_old_id(&self, joined: Stored) -> Stored {
         let (stored, record) = match self {
             Self::Replace { stored, record } | Self::Renew { stored, record, .. } => (stored, record),
-            Self::Touch { stored, .. } => (stored, &stored.record),
+            Self::Touch { stored, .. } | Self::Confirm { stored, .. } => (stored, &stored.record),
             Self::Nothing | Self::Drop | Self::Create { .. } => return joined,
         };
         let mut seen = stored.clone();
@@ -88,6 +93,7 @@ impl Plan {
             Self::Replace { .. } => "write",
             Self::Renew { .. } => "regenerate",
             Self::Touch { .. } => "touch",
+            Self::Confirm { .. } => "confirm",
         }
     }
 }
@@ -131,6 +137,7 @@ impl Backend {
                 Box::pin(self.renew(stored.clone(), *id, record.clone(), changes, job.now)).await
             }
             Plan::Touch { stored, until } => Box::pin(self.touch(stored.clone(), *until, job.now)).await,
+            Plan::Confirm { stored, since } => Box::pin(self.confirm(stored.clone(), *since, job.now)).await,
         };
         Ok(match outcome? {
             Outcome::Stored(stored) if stored.joined => Outcome::Stored(job.plan.seen_under_old_id(stored)),
@@ -241,6 +248,7 @@ impl Backend {
                 true => None,
                 false => match self.limited().write(&stored.key, &mark.record(), expected).await {
                     Ok(Written::Done(_)) => {
+                        self.note_ending(Some(stored.key));
                         let kept = self.keep_lease(&stored, new, now).await;
                         return Ok(kept.unwrap_or_else(Handed::Perhaps));
                     }
@@ -302,6 +310,7 @@ impl Backend {
             let expected = Expected::Version(stored.record.version());
             match self.limited().write(&stored.key, &emptied(), expected).await? {
                 Written::Done(_) | Written::Gone => {
+                    self.note_ending(Some(stored.key));
                     self.limited().destroy(&stored.key).await?;
                     return Ok(());
                 }

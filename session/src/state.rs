@@ -12,7 +12,7 @@ mod replaying;
 mod saving;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::backend::Stored;
 use crate::changes::Changes;
@@ -42,6 +42,15 @@ pub(crate) enum CookieChange {
     Remove,
 }
 
+/// What is left to do about the expiry of a session that is used.
+#[derive(Clone, Copy)]
+enum Touch {
+    None,
+    Due,
+    /// It was moved when the session was read; the browser is still to be told.
+    Done(Instant),
+}
+
 pub(crate) struct State {
     origin: Origin,
     /// The id that a new session will have, or that the stored one has or is to have.
@@ -67,8 +76,8 @@ pub(crate) struct State {
     new: bool,
     /// The store could not be read: what is stored is not known, and must not be changed.
     read_only: bool,
-    /// Its expiry is worth moving.
-    touch: bool,
+    /// Whether its expiry is worth moving.
+    touch: Touch,
     cookie: CookieChange,
 }
 
@@ -89,7 +98,7 @@ impl Default for State {
             has_ended: false,
             new: true,
             read_only: false,
-            touch: false,
+            touch: Touch::None,
             cookie: CookieChange::Keep,
         }
     }

@@ -18,6 +18,7 @@ use crate::driver::{Driver, Expected, OwnerIndex, Written};
 use crate::error::{DriverError, Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::record::Record;
+use crate::rolling::Endings;
 
 /// How long a call may take that concerns all sessions of an owner. A store without a list of them looks at every session; whoever
 /// pressed "log out everywhere else" waits no longer than this, and no proxy in between does either.
@@ -32,6 +33,7 @@ pub(crate) struct Store {
     opened: OnceCell<()>,
     circuit: Circuit,
     sweeper: OnceLock<Sweeper>,
+    pub(crate) endings: Endings,
 }
 
 impl Store {
@@ -41,6 +43,7 @@ impl Store {
             opened: OnceCell::new(),
             circuit: Circuit::default(),
             sweeper: OnceLock::new(),
+            endings: Endings::default(),
         }
     }
 
@@ -194,7 +197,7 @@ impl<'a> Limited<'a> {
         }
     }
 
-    fn call<T>(self, call: DriverCall<'a, T>) -> Call<'a, T> {
+    pub(crate) fn call<T>(self, call: DriverCall<'a, T>) -> Call<'a, T> {
         Call {
             call,
             permit: Some(self.store.circuit.admit()),

@@ -5,6 +5,7 @@
 //! * [`signed_in`], [`user`] and so on: what most visitors do.
 //! * [`on_every_driver!`]: a test once for each driver.
 //! * [`Log`]: what the library told operators.
+//! * [`servers`], [`processes`]: the real servers, and processes that share a store.
 
 #![expect(clippy::missing_panics_doc, reason = "what tests share panics where a test would")]
 
@@ -14,6 +15,7 @@ pub mod counted;
 mod counting;
 mod faults;
 mod log;
+pub mod processes;
 pub mod servers;
 mod site;
 mod tables;
@@ -39,9 +41,17 @@ pub use visitor::{assert_silent, invalidate, regenerate, signed_in, user};
 /// on_every_driver! { a_site_has_an_application }
 /// ```
 ///
-/// `on_every_driver! { in_parallel: ... }` runs them on several threads.
+/// `on_every_driver! { in_parallel: ... }` runs them on several threads, and `on_every_driver! { everywhere: ... }` does so over a cluster, behind a cache
+/// and in a store of tower-sessions too.
 #[macro_export]
 macro_rules! on_every_driver {
+    (everywhere: $($test:ident),* $(,)?) => {
+        $crate::on_every_driver! { in_parallel: $($test),* }
+        $crate::on_every_driver! {
+            @drivers tokio::test(flavor = "multi_thread", worker_threads = 4); [$($test),*];
+            cluster_in_parallel Cluster, cached_in_parallel Cached, tower_sessions_in_parallel TowerSessions
+        }
+    };
     (in_parallel: $($test:ident),* $(,)?) => {
         $crate::on_every_driver! {
             @drivers tokio::test(flavor = "multi_thread", worker_threads = 4); [$($test),*];

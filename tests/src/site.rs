@@ -6,15 +6,16 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 use session_schema::testing::ManualClock;
 use session_schema::{
-    Clock, Config, Driver, Expected, FileDriver, MemoryDriver, Record, RedisDriver, SessionId, SessionLayer,
-    SessionManager, StoreKey,
+    CachedDriver, Clock, Config, Driver, Expected, FileDriver, MemoryDriver, Record, RedisDriver, SessionId,
+    SessionLayer, SessionManager, StoreKey, TowerSessionsDriver,
 };
 use tempfile::TempDir;
+use tower_sessions_memory_store::MemoryStore;
 
 use crate::app::App;
 use crate::counting::{Calls, CountingDriver};
 use crate::faults::{Faults, FaultyDriver};
-use crate::servers::Redis;
+use crate::servers::{Redis, RedisCluster};
 use crate::tables;
 
 /// Where a [`Site`] keeps its sessions.
@@ -32,6 +33,12 @@ pub enum Backing {
     Postgres,
     /// `MySqlDriver`, the same.
     MySql,
+    /// `RedisDriver`, over a cluster that the tests of a process share, with a prefix of its own.
+    Cluster,
+    /// `CachedDriver` over what [`Redis`](Self::Redis) is.
+    Cached,
+    /// `TowerSessionsDriver`, over a store in memory.
+    TowerSessions,
 }
 
 /// A driver with a clock, counted calls and faults on demand, and the applications over it.
@@ -47,6 +54,8 @@ pub struct Site {
     pub driver: Arc<dyn Driver>,
     /// The driver itself: what is done with it is not counted and does not fail.
     pub store: Arc<dyn Driver>,
+    /// Whether the store forgets what has expired by itself.
+    forgets: bool,
     /// The directory of files, for as long as the site is in use.
     directory: Option<Arc<TempDir>>,
 }
@@ -69,6 +78,9 @@ impl Site {
             (Backing::MySql, _) => Arc::new(tables::mysql(&clock)),
             (Backing::Sqlite, Some(directory)) => Arc::new(tables::sqlite(&clock, directory)),
             (Backing::Redis, _) => Arc::new(redis(&clock)),
+            (Backing::Cluster, _) => Arc::new(cluster(&clock)),
+            (Backing::Cached, _) => Arc::new(CachedDriver::new(redis(&clock), STALENESS).with_clock(clock.clone())),
+            (Backing::TowerSessions, _) => Arc::new(tower_sessions(&clock)),
             (_, Some(directory)) => Arc::new(FileDriver::new(directory.path()).with_clock(clock.clone())),
             (_, None) => Arc::new(MemoryDriver::new().with_clock(clock.clone())),
         };
@@ -80,6 +92,10 @@ impl Site {
             faults,
             driver,
             store,
+            forgets: matches!(
+                backing,
+                Backing::Redis | Backing::Cluster | Backing::Cached | Backing::TowerSessions
+            ),
             directory: directory.map(Arc::new),
         }
     }
@@ -87,6 +103,11 @@ impl Site {
     /// The time it is on the site.
     pub fn now(&self) -> SystemTime {
         self.clock.now()
+    }
+
+    /// What `gc` says when so many records have expired: that many, but 0 where the store forgets them by itself.
+    pub fn garbage(&self, expired: u64) -> u64 {
+        if self.forgets { 0 } else { expired }
     }
 
     /// The quick way to sessions.
@@ -160,15 +181,36 @@ impl fmt::Debug for Site {
     }
 }
 
+/// How long a cache keeps what it knows.
+const STALENESS: Duration = Duration::from_secs(5);
+
 fn redis(clock: &ManualClock) -> RedisDriver {
-    static SITES: AtomicU64 = AtomicU64::new(0);
-    // The server forgets by a clock of its own, which goes on while a test takes its time. It must not come first.
-    clock.advance(Duration::from_secs(60 * 60));
     let client = redis::Client::open(Redis::shared().url()).expect("the URL is one");
+    of_a_site(RedisDriver::from_client(client), clock)
+}
+
+fn cluster(clock: &ManualClock) -> RedisDriver {
+    let nodes = RedisCluster::shared().nodes.iter().map(Redis::url);
+    let client = redis::cluster::ClusterClient::new(nodes).expect("the URLs are some");
+    of_a_site(RedisDriver::from_cluster_client(client), clock)
+}
+
+/// With a prefix of its own.
+fn of_a_site(driver: RedisDriver, clock: &ManualClock) -> RedisDriver {
+    static SITES: AtomicU64 = AtomicU64::new(0);
+    hurry(clock);
     let prefix = format!("site {}:", SITES.fetch_add(1, Ordering::Relaxed));
-    RedisDriver::from_client(client)
-        .with_prefix(prefix)
-        .with_clock(clock.clone())
+    driver.with_prefix(prefix).with_clock(clock.clone())
+}
+
+fn tower_sessions(clock: &ManualClock) -> TowerSessionsDriver<MemoryStore> {
+    hurry(clock);
+    TowerSessionsDriver::new(MemoryStore::default()).with_clock(clock.clone())
+}
+
+/// Such a store forgets by a clock of its own, which goes on while a test takes its time. It must not come first.
+fn hurry(clock: &ManualClock) {
+    clock.advance(Duration::from_secs(60 * 60));
 }
 
 /// What the store sees of an id.

@@ -4,7 +4,7 @@
 //! `session_schema::testing`, which the author of a driver runs with one macro call.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
@@ -114,6 +114,13 @@ pub trait Driver: Send + Sync + 'static {
         None
     }
 
+    /// The driver's ability to prolong a session with the message that reads it, if it has that. Only drivers of this crate do: they know where
+    /// the payload says how long a session is to live.
+    #[doc(hidden)]
+    fn rolling(&self) -> Option<&dyn RollingRead> {
+        None
+    }
+
     /// Has `watcher` told of changes in the store from now on, by whomever they are made, for as long as the driver lives; `false`, and nothing else, if the
     /// store does not report any. [`CachedDriver`](https://docs.rs/session-schema/latest/session_schema/struct.CachedDriver.html) asks for it once, when the driver has been
     /// opened, and reads from the store until it is told that it is [watching](Watcher::watching).
@@ -121,6 +128,20 @@ pub trait Driver: Send + Sync + 'static {
         drop(watcher);
         false
     }
+}
+
+/// A read that moves the expiry of a session in the same step, when that is due.
+#[doc(hidden)]
+#[async_trait]
+pub trait RollingRead: Send + Sync {
+    /// As [`Driver::read`]. The session is prolonged as a request that uses it now does, by its own lifetime or, where it has none, by `lifetime`, but not
+    /// beyond `absolute` since it began. Says whether that was worth it; the record has the new expiry then. What is no session is not prolonged.
+    async fn read_rolling(
+        &self,
+        key: &StoreKey,
+        lifetime: Duration,
+        absolute: Option<Duration>,
+    ) -> Result<Option<(Record, bool)>, DriverError>;
 }
 
 /// What a store can be asked about the owners of its sessions: "log out everywhere else".
@@ -196,6 +217,9 @@ macro_rules! forward_driver {
             }
             fn owners(&self) -> Option<&dyn OwnerIndex> {
                 (**self).owners()
+            }
+            fn rolling(&self) -> Option<&dyn RollingRead> {
+                (**self).rolling()
             }
             fn watch(&self, watcher: Arc<dyn Watcher>) -> bool {
                 (**self).watch(watcher)

@@ -35,7 +35,7 @@ impl Session {
     }
 
     /// Loads the session for a request that is perhaps `speculative`.
-    pub(crate) async fn start_as(&self, speculative: impl FnOnce() -> bool) -> Result<()> {
+    pub(crate) async fn start_as(&self, speculative: impl Fn() -> bool) -> Result<()> {
         if self.is_started() {
             return Ok(());
         }
@@ -51,13 +51,15 @@ impl Session {
         }
     }
 
-    async fn load(&self, speculative: impl FnOnce() -> bool) -> Result<()> {
+    async fn load(&self, speculative: impl Fn() -> bool) -> Result<()> {
         if self.is_started() {
             return Ok(());
         }
         let backend = &*self.0.backend;
         let timer = Timer::start();
-        let found = backend.find(|at| self.0.source.nth_id(at, backend.cookie.name()));
+        // Who builds a session by hand may want to look at it only.
+        let may_prolong = || matches!(self.0.source, Source::Headers(..)) && !speculative();
+        let found = backend.find(|at| self.0.source.nth_id(at, backend.cookie.name()), may_prolong);
         let found = match found.await {
             Ok(found) => found,
             Err(error) => return self.go_without(error),
@@ -69,12 +71,12 @@ impl Session {
         self.take(found, speculative)
     }
 
-    pub(super) fn take(&self, found: Found, speculative: impl FnOnce() -> bool) -> Result<()> {
-        let Found::Session(stored, now) = found else {
+    pub(super) fn take(&self, found: Found, speculative: impl Fn() -> bool) -> Result<()> {
+        let Found::Session(stored, now, prolonged) = found else {
             self.lock().state().start_without(matches!(found, Found::Moved));
             return Ok(());
         };
-        let (loaded, draft) = Loaded::new(stored, &self.0.backend, now, speculative);
+        let (loaded, draft) = Loaded::new(stored, &self.0.backend, now, prolonged, speculative);
         self.replayed(draft, |state, replayed| state.start_with(loaded, replayed))
     }
 
@@ -231,7 +233,8 @@ impl Session {
         })?;
         let _gate = self.gate().await;
         if !self.look_again().await? {
-            Box::pin(lease.release()).await;
+            // What fails is in the log.
+            Box::pin(lease.release()).await.ok();
             return Err(Error::new(
                 ErrorKind::Busy,
                 "the session has been given a new id meanwhile, under which alone it can be used exclusively now",
@@ -302,7 +305,8 @@ impl Session {
             (slot.lease.take(), slot.state().cookie())
         };
         if let Some(lease) = lease {
-            Box::pin(lease.release()).await;
+            // What fails is in the log.
+            Box::pin(lease.release()).await.ok();
         }
         Committed { result, cookie }
     }

@@ -1,9 +1,9 @@
 //! What was found in the store, and what a session becomes when its record has gone.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
-use super::{CookieChange, Origin, Replayed, State, warn_of_dropped_changes};
+use super::{CookieChange, Origin, Replayed, State, Touch, warn_of_dropped_changes};
 use crate::backend::{Backend, Stored};
 use crate::draft::Draft;
 use crate::error::Result;
@@ -13,7 +13,7 @@ use crate::flash::Stamp;
 pub(crate) struct Loaded {
     stored: Stored,
     passing: Vec<(Arc<str>, Stamp)>,
-    touch: bool,
+    touch: Touch,
 }
 
 impl Loaded {
@@ -22,14 +22,19 @@ impl Loaded {
         stored: Stored,
         backend: &Backend,
         now: SystemTime,
+        prolonged: Option<Instant>,
         speculative: impl FnOnce() -> bool,
     ) -> (Self, Draft) {
         let mut draft = Draft::of(&stored.record);
         let passing = draft.flash.passing(draft.base());
-        let mut touch = backend.settings.moved_expiry(&stored.record, &draft, now).is_some();
+        let mut touch = match (backend.settings.moved_expiry(&stored.record, &draft, now), prolonged) {
+            (Some(_), _) => Touch::Due,
+            (None, Some(since)) if backend.settings.cookie_expiry(&stored.record).is_some() => Touch::Done(since),
+            _ => Touch::None,
+        };
         let mut aging = !passing.is_empty() || draft.flash.is_changed();
-        if (aging || touch) && speculative() {
-            (touch, aging) = (false, false);
+        if (aging || matches!(touch, Touch::Due)) && speculative() {
+            (touch, aging) = (Touch::None, false);
         }
         backend.settings.note_beginning(&mut draft, now);
         let passing = if aging { passing } else { Vec::new() };
@@ -165,6 +170,6 @@ impl State {
         self.shown.clear();
         self.passing.clear();
         self.renewed = false;
-        self.touch = false;
+        self.touch = Touch::None;
     }
 }

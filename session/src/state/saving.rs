@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{CookieChange, Functions, Origin, Replayed, State, warn_of_dropped_changes};
+use super::{CookieChange, Functions, Origin, Replayed, State, Touch, warn_of_dropped_changes};
 use crate::backend::{Backend, Stored};
 use crate::changes::{Change, Changes};
 use crate::draft::Draft;
@@ -13,7 +13,8 @@ impl State {
     /// Whether there is something to tell the store or the browser.
     pub(crate) fn is_settled(&self) -> bool {
         let nothing_changed = self.changes.is_empty() && !self.draft.has_edits() && !self.draft.flash.is_changed();
-        let nothing_due = self.passing.is_empty() && !self.touch && !self.renewed && self.ended.is_none();
+        let nothing_due =
+            self.passing.is_empty() && matches!(self.touch, Touch::None) && !self.renewed && self.ended.is_none();
         nothing_changed && nothing_due && !self.end_what_is_found && matches!(self.cookie, CookieChange::Keep)
     }
 
@@ -82,11 +83,17 @@ impl State {
                 record: backend.record_of(&mut self.draft, Some(&stored.record), now)?,
                 stored: stored.clone(),
             },
-            Origin::Stored(stored) if self.touch => Plan::Touch {
-                stored: stored.clone(),
-                until: backend.settings.expiry(&self.draft, now),
+            Origin::Stored(stored) => match self.touch {
+                Touch::None => Plan::Nothing,
+                Touch::Due => Plan::Touch {
+                    stored: stored.clone(),
+                    until: backend.settings.expiry(&self.draft, now),
+                },
+                Touch::Done(since) => Plan::Confirm {
+                    stored: stored.clone(),
+                    since,
+                },
             },
-            Origin::Stored(_) => Plan::Nothing,
         })
     }
 
@@ -164,13 +171,15 @@ impl State {
     fn settle_on(&mut self, stored: Stored, job: &Job, replayed: Replayed, backend: &Backend) -> Result<()> {
         let until = backend.settings.cookie_expiry(&stored.record);
         let told = match &job.plan {
+            // Of an expiry that was moved when the session was read the browser does not know yet.
+            _ if matches!(self.touch, Touch::Done(_)) => false,
             Plan::Replace { stored, .. } | Plan::Touch { stored, .. } => {
                 until == backend.settings.cookie_expiry(&stored.record)
             }
             _ => false,
         };
         (self.draft, self.changes) = (replayed.draft, replayed.changes);
-        self.touch = false;
+        self.touch = Touch::None;
         // `regenerate` may have been called while the save ran; another request's new id stands.
         self.renewed = self.id != job.id && !stored.joined;
         if !self.renewed {

@@ -17,6 +17,7 @@ pub struct MariaDb {
     process: Process,
     folder: Folder,
     port: u16,
+    durable: bool,
 }
 
 impl MariaDb {
@@ -32,6 +33,19 @@ impl MariaDb {
     ///
     /// When it cannot be started.
     pub fn start() -> Self {
+        Self::start_with(false)
+    }
+
+    /// One that has written what it answers for to its disk, as servers do that are not for tests.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn start_durable() -> Self {
+        Self::start_with(true)
+    }
+
+    fn start_with(durable: bool) -> Self {
         let folder = Folder::new("mariadb", Some("mysql"));
         let data = folder.path().join("data");
         if !copied(&template(), &data) {
@@ -40,17 +54,38 @@ impl MariaDb {
         std::fs::write(folder.path().join("first.sql"), "CREATE DATABASE IF NOT EXISTS test;\n")
             .expect("a file can be written");
         let port = free_port();
-        let process = run(folder.path(), port);
-        let mut server = Self { process, folder, port };
+        let process = run(folder.path(), port, durable);
+        let mut server = Self {
+            process,
+            folder,
+            port,
+            durable,
+        };
         server.wait(1);
         server
     }
 
     /// Ends it as a power cut does, and starts it again on the same port.
     pub fn restart(&mut self) {
+        self.kill();
+        self.start_again();
+    }
+
+    /// Ends it as a power cut does.
+    pub fn kill(&mut self) {
         self.process.kill();
-        self.process = run(self.folder.path(), self.port);
-        self.wait(2);
+    }
+
+    /// Starts it on the same port, with what it has on its disk.
+    pub fn start_again(&mut self) {
+        let starts = self.starts();
+        self.process = run(self.folder.path(), self.port, self.durable);
+        self.wait(starts + 1);
+    }
+
+    /// Its process, to be stopped and continued.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// Where it is, with these parameters: `timezone=%2B05:00`.
@@ -77,16 +112,20 @@ impl MariaDb {
         String::from_utf8_lossy(&log).into_owned()
     }
 
-    fn wait(&mut self, starts: usize) {
-        let log = self.folder.path().join("log");
-        let ready = || {
-            std::fs::read_to_string(&log)
-                .unwrap_or_default()
-                .matches("ready for connections")
-                .count()
-        };
-        self.process.wait_until(|| ready() >= starts);
+    /// How often it has been ready.
+    fn starts(&self) -> usize {
+        starts(&self.process.log())
     }
+
+    fn wait(&mut self, wanted: usize) {
+        let log = self.folder.path().join("log");
+        let ready = || starts(&std::fs::read_to_string(&log).unwrap_or_default());
+        self.process.wait_until(|| ready() >= wanted);
+    }
+}
+
+fn starts(log: &str) -> usize {
+    log.matches("ready for connections").count()
 }
 
 /// Where the first test program of a build leaves an empty server for the others: making one takes seconds.
@@ -128,7 +167,7 @@ fn copied(from: &Path, to: &Path) -> bool {
     copied.is_ok_and(|status| status.success())
 }
 
-fn run(folder: &Path, port: u16) -> Process {
+fn run(folder: &Path, port: u16, durable: bool) -> Process {
     let server = program("mariadbd", "mariadb-server", &PLACES);
     Process::start(&server, folder, Some("mysql"), |command| {
         command.arg("--no-defaults").current_dir(folder);
@@ -144,8 +183,11 @@ fn run(folder: &Path, port: u16) -> Process {
         command.arg(format!("--port={port}"));
         command.args([
             "--bind-address=127.0.0.1",
-            // What is committed is with the operating system: the end of the process takes none of it.
-            "--innodb-flush-log-at-trx-commit=2",
+            // 2: what is committed is with the operating system, and the end of the process takes none of it. 1: it is on the disk.
+            match durable {
+                true => "--innodb-flush-log-at-trx-commit=1",
+                false => "--innodb-flush-log-at-trx-commit=2",
+            },
             "--innodb-buffer-pool-size=64M",
             SMALL_LOG,
             "--max-connections=300",

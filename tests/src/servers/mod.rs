@@ -1,6 +1,7 @@
 //! Servers that tests start: each on a free port of this machine, in a folder of its own, ended with the test's process
 //! at the latest, even if that is killed.
 
+mod disk;
 mod mariadb;
 mod postgres;
 mod proxy;
@@ -15,6 +16,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use disk::SmallDisk;
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use proxy::Proxy;
@@ -95,6 +97,27 @@ impl Process {
             sent.is_ok_and(|status| status.success()),
             "the signal {signal} can be sent"
         );
+    }
+
+    /// The same to the process and to those that it has started.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such signal.
+    pub fn signal_family(&self, signal: &str) {
+        // First of all the one that could start others.
+        self.signal(signal);
+        let id = self.child.id().to_string();
+        let found = Command::new("ps").args(["-o", "pid=", "--ppid", &id]).output();
+        let found = found.expect("`ps` is there").stdout;
+        let children = String::from_utf8_lossy(&found);
+        for child in children.split_whitespace() {
+            // Some end by themselves meanwhile.
+            let _ = Command::new("kill")
+                .args(["-s", signal, child])
+                .stderr(Stdio::null())
+                .status();
+        }
     }
 
     /// How it ended, if it has.

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{Folder, Process, as_user, free_port, program};
 
@@ -18,6 +20,7 @@ pub struct Postgres {
     process: Process,
     folder: Folder,
     port: u16,
+    fsync: bool,
 }
 
 impl Postgres {
@@ -33,6 +36,19 @@ impl Postgres {
     ///
     /// When it cannot be started.
     pub fn start() -> Self {
+        Self::start_with(false)
+    }
+
+    /// One that has written what it answers for to its disk, as servers do that are not for tests.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn start_durable() -> Self {
+        Self::start_with(true)
+    }
+
+    fn start_with(fsync: bool) -> Self {
         let folder = Folder::new("postgres", Some("postgres"));
         let initialized = as_user(&program("initdb", "postgresql", &PLACES), Some("postgres"))
             .args([
@@ -49,17 +65,53 @@ impl Postgres {
             .expect("initdb can be started");
         assert!(initialized.status.success(), "initdb fails: {initialized:?}");
         let port = free_port();
-        let process = run(folder.path(), port);
-        let mut server = Self { process, folder, port };
+        let process = run(folder.path(), port, fsync);
+        let mut server = Self {
+            process,
+            folder,
+            port,
+            fsync,
+        };
         server.wait(1);
         server
     }
 
     /// Ends it as a power cut does, and starts it again on the same port.
     pub fn restart(&mut self) {
+        self.kill();
+        self.start_again();
+    }
+
+    /// Ends it as a power cut does.
+    pub fn kill(&mut self) {
         self.process.kill();
-        self.process = run(self.folder.path(), self.port);
-        self.wait(2);
+    }
+
+    /// Starts it on the same port, with what it has on its disk.
+    ///
+    /// # Panics
+    ///
+    /// When it does not get ready within a minute.
+    pub fn start_again(&mut self) {
+        let starts = self.starts();
+        let since = Instant::now();
+        // While a process that served a connection is still about to notice that it is alone, a new server refuses to start.
+        while self.starts() == starts {
+            if self.process.ended().is_some() {
+                self.process = run(self.folder.path(), self.port, self.fsync);
+            }
+            assert!(
+                since.elapsed() < Duration::from_secs(60),
+                "it does not start:\n{}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Its main process, to be stopped and continued with [those that serve connections](Process::signal_family).
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// Where it is, with these parameters: `application_name=me`.
@@ -85,19 +137,23 @@ impl Postgres {
         self.process.log()
     }
 
-    fn wait(&mut self, starts: usize) {
+    /// How often it has been ready.
+    fn starts(&self) -> usize {
+        starts(&self.log())
+    }
+
+    fn wait(&mut self, wanted: usize) {
         let log = self.folder.path().join("log");
-        let ready = || {
-            std::fs::read_to_string(&log)
-                .unwrap_or_default()
-                .matches("ready to accept connections")
-                .count()
-        };
-        self.process.wait_until(|| ready() >= starts);
+        let ready = || starts(&std::fs::read_to_string(&log).unwrap_or_default());
+        self.process.wait_until(|| ready() >= wanted);
     }
 }
 
-fn run(folder: &Path, port: u16) -> Process {
+fn starts(log: &str) -> usize {
+    log.matches("ready to accept connections").count()
+}
+
+fn run(folder: &Path, port: u16, fsync: bool) -> Process {
     let server: PathBuf = program("postgres", "postgresql", &PLACES);
     Process::start(&server, folder, Some("postgres"), |command| {
         command.arg("-D").arg(folder.join("data")).current_dir(folder);
@@ -105,7 +161,7 @@ fn run(folder: &Path, port: u16) -> Process {
         for setting in [
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
-            "fsync=off",
+            if fsync { "fsync=on" } else { "fsync=off" },
             "max_connections=300",
             "log_line_prefix=[%a] ",
             "log_parameter_max_length=0",

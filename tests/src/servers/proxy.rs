@@ -19,6 +19,9 @@ pub struct Proxy {
 struct Fault {
     kind: AtomicU8,
     struck: AtomicU32,
+    connections: AtomicU32,
+    /// The connections before this one keep silent.
+    silent: AtomicU32,
 }
 
 const NONE: u8 = 0;
@@ -36,9 +39,10 @@ impl Proxy {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let fault = shared.clone();
+                let number = fault.connections.fetch_add(1, Ordering::SeqCst);
                 connections.spawn(async move {
                     if let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await {
-                        pass(client, server, &fault).await;
+                        pass(client, server, number, &fault).await;
                     }
                 });
             }
@@ -65,6 +69,12 @@ impl Proxy {
         self.fault.kind.store(CUT_ANSWER, Ordering::SeqCst);
     }
 
+    /// From now on nothing goes over the connections that there are, and nobody is told, as when a host vanishes. New ones are good.
+    pub fn silence(&self) {
+        let connections = self.fault.connections.load(Ordering::SeqCst);
+        self.fault.silent.store(connections, Ordering::SeqCst);
+    }
+
     /// How often a connection was cut.
     pub fn cuts(&self) -> u32 {
         self.fault.struck.load(Ordering::SeqCst)
@@ -78,6 +88,12 @@ impl Drop for Proxy {
 }
 
 impl Fault {
+    async fn wait_if_silent(&self, number: u32) {
+        if number < self.silent.load(Ordering::SeqCst) {
+            std::future::pending().await
+        }
+    }
+
     /// Whether it is time for this fault, which is over then.
     fn strikes(&self, kind: u8) -> bool {
         let struck = self
@@ -91,12 +107,13 @@ impl Fault {
 }
 
 /// Passes on in both directions until one end closes or the wire is cut.
-async fn pass(client: TcpStream, server: TcpStream, fault: &Fault) {
+async fn pass(client: TcpStream, server: TcpStream, number: u32, fault: &Fault) {
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
         (client.into_split(), server.into_split());
     let questions = async {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
+            fault.wait_if_silent(number).await;
             if fault.strikes(CUT_QUESTION) || to_server.write_all(&buffer[..length]).await.is_err() {
                 return;
             }
@@ -105,6 +122,7 @@ async fn pass(client: TcpStream, server: TcpStream, fault: &Fault) {
     let answers = async {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+            fault.wait_if_silent(number).await;
             if fault.strikes(CUT_ANSWER) || to_client.write_all(&buffer[..length]).await.is_err() {
                 return;
             }

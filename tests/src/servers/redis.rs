@@ -242,6 +242,16 @@ impl RedisSentinel {
         format!("redis+sentinel://127.0.0.1:{}/{}", self.sentinel.port(), Self::SERVICE)
     }
 
+    /// The port of the Sentinel.
+    pub fn port(&self) -> u16 {
+        self.sentinel.port()
+    }
+
+    /// Has the Sentinel change the roles of the two.
+    pub fn failover(&self) {
+        let _: redis::Value = self.sentinel.ask(&["SENTINEL", "FAILOVER", Self::SERVICE]);
+    }
+
     /// Waits until the replica follows and the Sentinel knows it: before, it could not take over.
     fn wait(&self) {
         let since = Instant::now();

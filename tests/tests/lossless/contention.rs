@@ -2,7 +2,7 @@
 //!
 //! * [`distant`](the_store_is_distant): over a store that takes its time, as one behind a network does. The clock stands still, so this
 //!   costs no waiting, and chance comes from a seed: every run is the same. `LOSSLESS_REQUESTS=1000` makes each writer send more.
-//! * The others on several threads, over every driver of [`on_every_driver!`](session_tests::on_every_driver).
+//! * The others on several threads, over every driver there is.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -145,6 +145,10 @@ async fn every_one_of_16_writers_times_10_requests_counts(site: Site) {
     every_request_counts(site, false, 16, 10).await;
 }
 
+async fn every_one_of_256_writers_times_2_requests_counts(site: Site) {
+    every_request_counts(site, false, 256, 2).await;
+}
+
 /// 64 requests that have all loaded the same session save at once.
 async fn at_once(
     site: &Site,
@@ -219,8 +223,9 @@ async fn a_slow_handler_does_not_delay_a_fast_one_of_the_same_session(site: Site
     assert_eq!((&payload["slow"], &payload["fast"]), (&json!(1), &json!(9)));
 }
 
-on_every_driver! { in_parallel:
+on_every_driver! { everywhere:
     every_one_of_16_writers_times_10_requests_counts,
+    every_one_of_256_writers_times_2_requests_counts,
     of_64_puts_at_once_every_key_is_there,
     of_64_puts_of_one_key_at_once_one_is_there_whole,
     of_64_increments_at_once_all_count,

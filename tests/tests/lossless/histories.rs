@@ -1,5 +1,5 @@
-//! Thousands of histories, each from its seed: `LOSSLESS_HISTORIES=1000000` runs more, `LOSSLESS_START=7` begins elsewhere,
-//! `LOSSLESS_SEED=42` runs one and tells what happened.
+//! Thousands of histories over a store in memory, and hundreds over every other driver. Each comes from its seed: `LOSSLESS_HISTORIES=1000000` runs
+//! more, `LOSSLESS_START=7` begins elsewhere, `LOSSLESS_SEED=42` runs one and tells what happened.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,14 +39,29 @@ fn setting(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("`{name}` is a number")))
 }
 
-#[test]
-fn concurrent_requests_lose_nothing() {
-    run(Backing::Memory, 10_000);
+/// The same over a driver, each in a module of its name.
+macro_rules! over {
+    ($($module:ident: $backing:ident, $usually:literal;)*) => {$(
+        mod $module {
+            #[test]
+            fn concurrent_requests_lose_nothing() {
+                super::run(super::Backing::$backing, $usually);
+            }
+        }
+    )*};
 }
 
-#[test]
-fn concurrent_requests_lose_nothing_in_files() {
-    run(Backing::File, 200);
+// So many that all of them together take some seconds on a machine that has nothing else to do.
+over! {
+    memory: Memory, 10_000;
+    file: File, 200;
+    sqlite: Sqlite, 150;
+    postgres: Postgres, 200;
+    mysql: MySql, 200;
+    redis: Redis, 300;
+    redis_cluster: Cluster, 300;
+    cached: Cached, 300;
+    tower_sessions: TowerSessions, 300;
 }
 
 fn run(backing: Backing, usually: u64) {

@@ -2,9 +2,9 @@
 //!
 //! * [`histories`]: generated histories of concurrent requests, in controlled interleavings, against a model of the rules: [`script`] draws
 //!   them, [`stage`] decides whose turn it is, [`driver`] is where it can be decided, [`play`] asks the library, and [`rules`] and [`model`]
-//!   know what it has to say.
-//! * [`contention`]: many writers of one session on several threads, and over a store that is far away.
-//! * [`processes`]: the same from two processes.
+//!   know what it has to say. They run over every driver of [`stores`].
+//! * [`contention`]: many writers of one session on several threads, over every driver, and over a store that is far away.
+//! * [`processes`]: the same from two processes, over every store that processes can share.
 //! * [`exclusive`]: handlers that run one at a time.
 //! * [`owners`]: the end of all sessions of an owner.
 //! * [`streams`]: tasks that outlive their response.
@@ -21,6 +21,7 @@ mod processes;
 mod rules;
 mod script;
 mod stage;
+mod stores;
 mod streams;
 mod updates;
 mod world;

@@ -627,7 +627,8 @@ impl Model {
     }
 
     /// The request goes on from what was found; what it has not saved yet is applied to it.
-    fn go_on(&mut self, request: usize, joined: bool, found: Found) {
+    fn go_on(&mut self, request: usize, joined: bool, mut found: Found) {
+        self.know_token(&mut found.content);
         let going = &mut self.requests[request];
         // What was changed while a save ran, and does not fit what it has stored, is an error of that save.
         let to = Stored {
@@ -635,13 +636,10 @@ impl Model {
             has_token: found.content.token.is_some(),
         };
         let mut applied = apply_each(&going.pending, &found.content, to);
-        // A save of which nobody knew that it had succeeded has stored what is made again: the same token, not another new one.
-        if let Some(Token::New(number)) = &applied.content.token
-            && let Some(text) = self.rotated.get(number)
-        {
-            applied.content.token = Some(Token::Is(text.clone()));
-        }
         going.has_misfit |= applied.has_misfit;
+        // A save of which nobody knew that it had succeeded has stored what is made again: the same token, not another new one.
+        self.know_token(&mut applied.content);
+        let going = &mut self.requests[request];
         (going.pending, going.view) = (applied.kept, applied.content);
         going.origin = Some(Origin::Stored {
             slot: found.slot,
@@ -651,6 +649,15 @@ impl Model {
         if joined {
             going.renewed = false;
             going.cookie = CookieIs::Kept;
+        }
+    }
+
+    /// Somebody has seen what a new token is, perhaps.
+    fn know_token(&self, content: &mut Content) {
+        if let Some(Token::New(number)) = &content.token
+            && let Some(text) = self.rotated.get(number)
+        {
+            content.token = Some(Token::Is(text.clone()));
         }
     }
 
@@ -809,7 +816,7 @@ impl Model {
     fn conclude(&mut self, request: usize, save: &Save) {
         let effect = save.effect.clone().filter(|_| save.told);
         if self.requests[request].endings != save.endings {
-            return self.conclude_ended(request, effect);
+            return self.conclude_ended(request, save, effect);
         }
         match (save.kind, effect) {
             (Kind::Nothing, None) => drop(self.requests[request].pending.drain(..save.changes.len())),
@@ -827,10 +834,15 @@ impl Model {
     }
 
     /// The request ended its session while it was saved: what has been stored is to end, too.
-    fn conclude_ended(&mut self, request: usize, effect: Option<Effect>) {
+    fn conclude_ended(&mut self, request: usize, save: &Save, effect: Option<Effect>) {
         if let Some(effect) = effect {
+            // Where that was merged into a session under a new id, it is to be found from the old one, as long as its mark lasts.
+            let place = match save.origin {
+                Origin::Stored { slot, .. } if effect.what != What::Renewed => slot,
+                _ => effect.found.slot,
+            };
             let ending = &mut self.requests[request];
-            (ending.ended, ending.has_ended, ending.cookie) = (Some(effect.found.slot), true, CookieIs::Removed);
+            (ending.ended, ending.has_ended, ending.cookie) = (Some(place), true, CookieIs::Removed);
         }
     }
 
@@ -1456,7 +1468,9 @@ impl Model {
             }
             Err(kind) => {
                 let fault = self.requests[request].fault && kind == ErrorKind::Unavailable;
-                let busy = self.notice_is_left && kind == ErrorKind::Busy;
+                // A search is repeated when its notice has run out, which takes ten seconds, and given up the eighth time.
+                let halted = self.now >= ending.begun + 8 * Duration::from_secs(10);
+                let busy = (self.notice_is_left || halted) && kind == ErrorKind::Busy;
                 self.check(fault || busy, || {
                     format!("the sessions of an owner could not be ended: {kind:?}")
                 });

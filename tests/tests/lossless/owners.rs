@@ -121,7 +121,7 @@ async fn a_process_that_dies_while_it_ends_sessions_keeps_new_ids_back_for_ten_s
     let site = Site::over(Backing::Memory);
     // The notice stays where it is.
     site.faults.fail_after(1, Call::Write);
-    site.manager().destroy_sessions_of("ann", None).await.unwrap();
+    site.manager().destroy_sessions_of("ann", None).await.unwrap_err();
     let browser = anns(&site).await;
     let old = browser.id();
     assert_eq!(browser.visit(regenerate).await.status, 503);

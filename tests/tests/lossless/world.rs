@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
-use session_schema::{Driver, FileDriver, MemoryDriver, SessionId, StoreKey};
+use session_schema::{Driver, SessionId, StoreKey};
 use session_tests::Backing;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -14,6 +14,10 @@ use crate::model::Model;
 use crate::play;
 use crate::script::{Chances, Cookie, History, Op, Script};
 use crate::stage::{self, Depth, Stage};
+use crate::stores;
+
+/// When histories begin, in milliseconds since 1970: so late that a store with a clock of its own does not forget before the history's clock says so.
+const BEGIN: u64 = 4_000_000_000_000;
 
 pub(crate) struct World {
     pub(crate) stage: Stage,
@@ -38,13 +42,9 @@ struct Browser {
 
 impl World {
     fn new(browsers: usize, backing: Backing) -> Self {
-        let clock = Arc::new(AtomicU64::new(1_700_000_000_000));
+        let clock = Arc::new(AtomicU64::new(BEGIN));
         let now = clock_of(&clock);
-        let directory = (backing == Backing::File).then(|| TempDir::new().expect("a directory can be made"));
-        let store: Arc<dyn Driver> = match &directory {
-            Some(directory) => Arc::new(FileDriver::new(directory.path()).with_clock(now.clone())),
-            None => Arc::new(MemoryDriver::new().with_clock(now.clone())),
-        };
+        let (store, directory) = stores::store(backing, now.clone());
         Self {
             stage: Stage::default(),
             store,

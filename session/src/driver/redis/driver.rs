@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use redis::Value;
@@ -14,15 +14,15 @@ use super::connection::{Link, Source};
 use super::error::{driver_error, unexpected};
 use super::format::{self, index_until, millis, version_text};
 use super::scripts::{Call, SCRIPTS};
-use crate::clock::{Clock, SystemClock};
-use crate::driver::{Driver, Expected, OwnerIndex, Written};
+use crate::clock::{Clock, SystemClock, after, end_of_time};
+use crate::driver::{Driver, Expected, OwnerIndex, RollingRead, Written};
 use crate::error::DriverError;
 use crate::id::StoreKey;
 use crate::record::{Record, Version};
 
 /// Sessions in Redis (7.0 or later) or Valkey: one server, a cluster, or a server that Sentinels watch.
 ///
-/// * One command reads a session and one writes it, over one connection that all requests share. Where the owner of a session changes there are
+/// * One command reads a session, and prolongs it when that is due, and one writes it, over one connection that all requests share. Where the owner of a session changes there are
 ///   one or two more.
 /// * Each command is a script, so each is one atomic step. A server that has lost the scripts, by a restart or `SCRIPT FLUSH`, is given them again.
 /// * A connection that is cut, or over which nothing comes back, is replaced by the next request. A command whose answer was lost is sent
@@ -141,6 +141,23 @@ impl RedisDriver {
         Answer::of(answer).ok_or_else(|| unexpected(purpose))
     }
 
+    /// The record that a call of the script for reading finds, and whether it has been prolonged.
+    async fn read_by(&self, call: Call<'_>) -> Result<Option<(Record, bool)>, DriverError> {
+        let mut answer = self.run("read a session", call).await?;
+        let record = match answer.status {
+            0 => return Ok(None),
+            1 | 3 => answer.record(),
+            _ => None,
+        };
+        if record.is_none() {
+            tracing::warn!(
+                target: "session_schema",
+                "what Redis has under the key of a session is no session; the visitor gets an empty one, it is left alone"
+            );
+        }
+        Ok(record.map(|record| (record, answer.status == 3)))
+    }
+
     /// Tells the set of an owner that a session is its.
     async fn index(&self, owner: &str, key: &StoreKey, now: u64, until: u64) -> Result<(), DriverError> {
         let set = self.owner(owner);
@@ -218,23 +235,11 @@ impl Driver for RedisDriver {
     }
 
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
-        const PURPOSE: &str = "read a session";
         let session = self.session(key);
-        let mut answer = self
-            .run(PURPOSE, SCRIPTS.read.call().key(&session).number(self.now()))
+        let read = self
+            .read_by(SCRIPTS.read.call().key(&session).number(self.now()))
             .await?;
-        let record = match answer.status {
-            0 => return Ok(None),
-            1 => answer.record(),
-            _ => None,
-        };
-        if record.is_none() {
-            tracing::warn!(
-                target: "session_schema",
-                "what Redis has under the key of a session is no session; the visitor gets an empty one, it is left alone"
-            );
-        }
-        Ok(record)
+        Ok(read.map(|(record, _)| record))
     }
 
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
@@ -302,6 +307,30 @@ impl Driver for RedisDriver {
     fn owners(&self) -> Option<&dyn OwnerIndex> {
         Some(self)
     }
+
+    fn rolling(&self) -> Option<&dyn RollingRead> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl RollingRead for RedisDriver {
+    async fn read_rolling(
+        &self,
+        key: &StoreKey,
+        lifetime: Duration,
+        absolute: Option<Duration>,
+    ) -> Result<Option<(Record, bool)>, DriverError> {
+        let (session, end) = (self.session(key), end_of_time());
+        let longest = |span| millis(after(SystemTime::UNIX_EPOCH, span));
+        let call = SCRIPTS.read.call().key(&session).number(self.now());
+        self.read_by(
+            call.number(longest(lifetime))
+                .number(absolute.map_or(0, longest))
+                .number(millis(end)),
+        )
+        .await
+    }
 }
 
 /// What a write sends. Its version is made here and at random: a write that comes twice is known by it, and no key has the same one again.
@@ -317,6 +346,8 @@ struct Write<'a> {
     expires_at: u64,
     until: u64,
     owner_length: String,
+    lifetime: String,
+    begun_at: u64,
 }
 
 impl<'a> Write<'a> {
@@ -331,6 +362,7 @@ impl<'a> Write<'a> {
         let version = Version::from(getrandom::u64().map_err(DriverError::backend)?);
         let (now, expires_at) = (driver.now(), millis(record.expires_at()));
         // Keys of several slots cannot be in one script.
+        let rolling = format::rolling(record);
         let set = record.owner().filter(|_| !driver.link.source.is_cluster());
         Ok(Self {
             record,
@@ -347,6 +379,8 @@ impl<'a> Write<'a> {
             expires_at,
             until: index_until(now, expires_at),
             owner_length: record.owner().map_or("-".to_owned(), |owner| owner.len().to_string()),
+            lifetime: rolling.map_or("-".to_owned(), |(lifetime, _)| lifetime.to_string()),
+            begun_at: rolling.map_or(0, |(_, begun_at)| begun_at),
         })
     }
 
@@ -370,6 +404,8 @@ impl<'a> Write<'a> {
             .bytes(self.record.payload())
             .bytes(self.name)
             .bytes(if indexed { "1" } else { "0" })
+            .bytes(&self.lifetime)
+            .number(self.begun_at)
     }
 }
 

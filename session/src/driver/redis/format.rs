@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::clock::end_of_time;
 use crate::expiry::to_millis;
 use crate::id::StoreKey;
+use crate::payload::key;
 use crate::record::{Record, Version};
 
 /// Where a session is. The braces are Redis's own mark of what counts for the slot of a cluster, so that whatever else there will be of a session
@@ -24,6 +25,18 @@ pub(super) fn owner(prefix: &str, owner: &str) -> String {
 /// Milliseconds since 1970, to the year 9999 at the latest.
 pub(super) fn millis(time: SystemTime) -> u64 {
     to_millis(time.min(end_of_time()))
+}
+
+/// How a read may prolong a session: its own lifetime, 0 where it has that of all, and when it began, 0 where that is not known. `None` for what
+/// is no session, such as a mark or what is encrypted, which ends when it says.
+pub(super) fn rolling(record: &Record) -> Option<(u64, u64)> {
+    let payload = record.parsed();
+    let bookkeeping = |key| match payload.get(key) {
+        Some(text) => text.parse().ok(),
+        None => Some(0),
+    };
+    let is_session = payload.check().is_ok() && payload.get(key::MOVED).is_none();
+    is_session.then_some((bookkeeping(key::LIFETIME)?, bookkeeping(key::CREATED)?))
 }
 
 /// How long the set of an owner has a session at the longest: as long again as the session has to live, so that most touches need not
@@ -67,7 +80,7 @@ struct Head {
 
 impl Head {
     fn parse(value: &[u8]) -> Option<Self> {
-        let mut words = value.splitn(6, |&byte| byte == b' ');
+        let mut words = value.splitn(8, |&byte| byte == b' ');
         let mut word = || str::from_utf8(words.next()?).ok();
         if word()? != "ss1" {
             return None;
@@ -78,6 +91,7 @@ impl Head {
             .ok()
             .filter(|&millis| millis <= self::millis(end_of_time()))?;
         let _indexed_until: u64 = word()?.parse().ok()?;
+        let (_lifetime, _begun_at) = (word()?, word()?);
         let owner = match word()? {
             "-" => None,
             length => Some(length.parse().ok()?),
@@ -100,7 +114,7 @@ mod tests {
     fn text(owner: Option<&str>, payload: &[u8]) -> Vec<u8> {
         let length = owner.map_or("-".to_owned(), |owner| owner.len().to_string());
         let head = format!(
-            "ss1 00000000000000ff 001767225600000 001767229200000 {length} {}",
+            "ss1 00000000000000ff 001767225600000 001767229200000 0 0 {length} {}",
             owner.unwrap_or("")
         );
         [head.as_bytes(), payload].concat()
@@ -124,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_another_hand_or_a_later_format_wrote_is_no_record() {
-        let right = "ss1 00000000000000ff 001767225600000 001767229200000 2 42{}";
+        let right = "ss1 00000000000000ff 001767225600000 001767229200000 - 0 2 42{}";
         assert!(parse(right.into()).is_some());
         for (from, to) in [
             ("ss1", "ss2"),

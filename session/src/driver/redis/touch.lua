@@ -12,6 +12,5 @@ if record.owner and indexed < expires_at then
   if ARGV[4] ~= '+' .. record.owner then return {3, record.owner} end
   indexed = limit
 end
-redis.call('SETRANGE', KEYS[1], TIMES_AT, string.format(TIMES, expires_at, indexed))
-redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', expires_at))
+move(KEYS[1], expires_at, indexed)
 return {1}

@@ -1,6 +1,6 @@
 -- KEYS: the session; the set of its owner, unless it is in another slot.
 -- ARGV: now, the version that is expected or '', the new version, expires at, index until, length of the owner or '-', the owner,
--- the payload, the session's name in the set, '1' when the set has it already.
+-- the payload, the session's name in the set, '1' when the set has it already, its lifetime, when it began.
 -- Answers {1, the owner before, indexed until} when done, the latter two only where they have changed; {0, value} when another record
 -- is there, {0} when something else is; {2} when there is none; {3} when the set has to be told first.
 local expected, version = ARGV[2], ARGV[3]
@@ -39,6 +39,7 @@ if owner then
 else
   limit = 0
 end
-local value = string.format(PREFIX, version, expires_at, limit) .. ARGV[6] .. ' ' .. (owner or '') .. ARGV[8]
+local head = string.format(PREFIX, version, expires_at, limit) .. ARGV[11] .. ' ' .. ARGV[12] .. ' ' .. ARGV[6] .. ' '
+local value = head .. (owner or '') .. ARGV[8]
 redis.call('SET', KEYS[1], value, 'PXAT', string.format('%.0f', expires_at))
 return done

@@ -56,6 +56,8 @@ impl Dialect for Postgres {
             // Serialization failures and deadlocks.
             [b'4', b'0', ..] => Fault::Contention,
             b"23505" => Fault::Duplicate,
+            // A full disk is an answer: all that is stored can still be read.
+            b"53100" => Fault::Refused,
             // Too many connections and the like; starting up; cancelled; a lock that is not to be had; a standby that takes no writes.
             [b'5', b'3', ..] | [b'5', b'7', ..] | [b'5', b'5', ..] | b"25006" => Fault::Unavailable,
             _ => Fault::Refused,

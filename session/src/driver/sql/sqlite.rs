@@ -54,9 +54,8 @@ impl Dialect for Sqlite {
         match primary_code(error) {
             // SQLITE_BUSY, SQLITE_LOCKED: another connection writes.
             5 | 6 => Fault::Contention,
-            // SQLITE_FULL
-            13 => Fault::Unavailable,
             _ if error.is_unique_violation() => Fault::Duplicate,
+            // SQLITE_FULL among them: a full disk is an answer, for all that is stored can still be read.
             _ => Fault::Refused,
         }
     }

@@ -1,0 +1,152 @@
+//! How often the server is asked, as it sees the commands arrive. What a script does inside does not count.
+
+use std::time::Duration;
+
+use session_schema::testing::ManualClock;
+use session_schema::{Driver, Expected, OwnerIndex, RedisDriver, Session, SessionLayer};
+use session_tests::App;
+use session_tests::servers::{Monitor, Redis, RedisCluster};
+
+use super::{HOUR, create, done, driver, key, record};
+
+/// An application over a server of its own, and what that is asked.
+async fn site() -> (App, ManualClock, Monitor, Redis) {
+    let server = Redis::start(&[]);
+    let clock = ManualClock::new();
+    let driver = RedisDriver::connect(&server.url())
+        .await
+        .unwrap()
+        .with_clock(clock.clone());
+    let app = App::new(SessionLayer::new(driver).with_clock(clock.clone()));
+    let monitor = Monitor::of(&server);
+    (app, clock, monitor, server)
+}
+
+#[track_caller]
+fn assert_asked(monitor: &mut Monitor, times: usize) {
+    let (arrived, _) = monitor.take();
+    assert_eq!(arrived.len(), times, "{arrived:#?}");
+    assert!(
+        arrived.iter().all(|command| command.starts_with("\"EVALSHA\"")),
+        "{arrived:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_request_asks_as_little_as_it_can() {
+    let (app, _clock, mut monitor, _server) = site().await;
+    let browser = app.browser();
+
+    browser.visit(|session| session.put("a", 1).unwrap()).await.value();
+    assert_asked(&mut monitor, 1);
+
+    browser.visit(|session| assert!(session.has("a"))).await.value();
+    assert_asked(&mut monitor, 1);
+
+    browser.visit(|session| session.put("a", 2).unwrap()).await.value();
+    assert_asked(&mut monitor, 2);
+
+    let hello = async |_| axum::response::IntoResponse::into_response("hello");
+    let untouched = browser.send(axum::extract::Request::default(), hello).await;
+    assert_eq!(untouched.status, 200);
+    assert_asked(&mut monitor, 0);
+}
+
+#[tokio::test]
+async fn a_session_with_an_owner_costs_no_command_more() {
+    let (app, _clock, mut monitor, _server) = site().await;
+    let browser = app.browser();
+    let sign_in = |session: Session| session.set_owner(Some("ann")).unwrap();
+    browser.visit(sign_in).await.value();
+    assert_asked(&mut monitor, 1);
+    browser.visit(|session| session.put("a", 1).unwrap()).await.value();
+    assert_asked(&mut monitor, 2);
+}
+
+#[tokio::test]
+async fn the_set_of_an_owner_is_told_of_one_touch_in_ten_and_of_no_write_in_a_cluster() {
+    let cluster = RedisCluster::start(0);
+    let driver = driver(&cluster.url()).await;
+    let mut monitors: Vec<_> = cluster.nodes.iter().map(Monitor::of).collect();
+    let mut asked = || {
+        let scripts = |monitor: &mut Monitor| {
+            let (arrived, _) = monitor.take();
+            arrived
+                .iter()
+                .filter(|command| command.starts_with("\"EVALSHA\""))
+                .count()
+        };
+        monitors.iter_mut().map(scripts).sum::<usize>()
+    };
+    let (key, owned) = (key(), record("owned").with_owner("ann"));
+    let version = create(&driver, &key, &owned).await;
+    assert_eq!(asked(), 2, "the set is in another slot");
+    let mut version = done(driver.write(&key, &owned, Expected::Version(version)).await.unwrap());
+    assert_eq!(asked(), 1);
+
+    let mut expiry = owned.expires_at();
+    for _ in 0..9 {
+        expiry += HOUR / 10;
+        assert!(driver.touch(&key, expiry).await.unwrap());
+    }
+    assert_eq!(
+        asked(),
+        9,
+        "it was told of twice the lifetime, as it was when the record was written"
+    );
+    assert!(driver.touch(&key, expiry + HOUR / 5).await.unwrap());
+    assert_eq!(asked(), 3);
+
+    version = done(
+        driver
+            .write(&key, &record("bob's").with_owner("bob"), Expected::Version(version))
+            .await
+            .unwrap(),
+    );
+    assert_eq!(asked(), 4, "tried, told, written, and taken from who had it");
+    done(
+        driver
+            .write(&key, &record("nobody's"), Expected::Version(version))
+            .await
+            .unwrap(),
+    );
+    assert_eq!(asked(), 2);
+    assert!(driver.sessions_of("ann").await.unwrap().is_empty());
+    assert!(driver.sessions_of("bob").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_record_gets_its_expiry_with_its_content() {
+    // STORE-18, STORE-19
+    let server = Redis::start(&[]);
+    let driver = driver(&server.url()).await;
+    let mut monitor = Monitor::of(&server);
+    let (key, record) = (key(), record("one"));
+    create(&driver, &key, &record).await;
+    let millis = |record: &session_schema::Record| {
+        let since_1970 = record.expires_at().duration_since(std::time::UNIX_EPOCH).unwrap();
+        since_1970.as_millis().to_string()
+    };
+    let (_, inside) = monitor.take();
+    let sets: Vec<_> = inside.iter().filter(|command| command.starts_with("\"SET\"")).collect();
+    assert_eq!(sets.len(), 1, "{inside:#?}");
+    assert!(
+        sets[0].ends_with(&format!("\"PXAT\" \"{}\"", millis(&record))),
+        "{}",
+        sets[0]
+    );
+
+    let later = record
+        .clone()
+        .with_expires_at(record.expires_at() + Duration::from_secs(60));
+    assert!(driver.touch(&key, later.expires_at()).await.unwrap());
+    let (_, inside) = monitor.take();
+    let moves: Vec<_> = inside
+        .iter()
+        .filter(|command| command.starts_with("\"PEXPIREAT\""))
+        .collect();
+    assert!(
+        moves.len() == 1 && moves[0].ends_with(&format!("\"{}\"", millis(&later))),
+        "{inside:#?}"
+    );
+}

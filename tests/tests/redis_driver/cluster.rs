@@ -1,0 +1,97 @@
+//! A cluster that loses a master.
+
+use std::time::{Duration, Instant};
+
+use session_schema::{Driver, Expected, OwnerIndex, RedisDriver, StoreKey, Version};
+use session_tests::servers::{Redis, RedisCluster};
+
+use super::{PATIENCE, create, done, driver, in_the_end, key, record};
+
+/// Sessions of Ann in all parts of the cluster.
+async fn populate(driver: &RedisDriver) -> Vec<(StoreKey, Version)> {
+    let mut sessions = Vec::new();
+    for _ in 0..30 {
+        let key = key();
+        sessions.push((key, create(driver, &key, &record("one").with_owner("ann")).await));
+    }
+    sessions
+}
+
+fn is_master(node: &Redis) -> bool {
+    node.ask::<String>(&["INFO", "replication"]).contains("role:master")
+}
+
+/// Waits until the replicas know what the masters know; Redis does not promise when that is.
+fn wait_for_replicas(cluster: &RedisCluster) {
+    let since = Instant::now();
+    let told = |node: &Redis| {
+        let info: String = node.ask(&["INFO", "replication"]);
+        let number = |line: &str, name: &str| line.split(name).nth(1)?.split([',', '\r']).next()?.parse::<u64>().ok();
+        let said = info.lines().find_map(|line| number(line, "master_repl_offset:"));
+        let heard = info
+            .lines()
+            .find_map(|line| number(line, "offset=").filter(|_| line.starts_with("slave0:")));
+        !info.contains("role:master") || said.is_some() && said == heard
+    };
+    while !cluster.nodes.iter().all(told) {
+        assert!(since.elapsed() < PATIENCE, "the replicas do not follow");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+async fn all_go_on(driver: &RedisDriver, sessions: Vec<(StoreKey, Version)>) {
+    for (key, version) in &sessions {
+        let read = in_the_end(async || driver.read(key).await)
+            .await
+            .expect("the session is there");
+        assert_eq!(read.version(), *version);
+        let changed = record("changed").with_owner("ann");
+        let written = in_the_end(async || driver.write(key, &changed, Expected::Version(*version)).await).await;
+        done(written);
+    }
+    let listed = in_the_end(async || driver.sessions_of("ann").await).await;
+    assert_eq!(listed.len(), sessions.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_dies_is_replaced_and_the_sessions_go_on() {
+    let mut cluster = RedisCluster::start(1);
+    let driver = driver(&cluster.url()).await;
+    let sessions = populate(&driver).await;
+    wait_for_replicas(&cluster);
+    let master = cluster.nodes.iter().position(is_master).unwrap();
+    cluster.nodes[master].kill();
+    all_go_on(&driver, sessions).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_keeps_silent_is_replaced_and_the_sessions_go_on() {
+    let cluster = RedisCluster::start(1);
+    let driver = driver(&cluster.url()).await;
+    let sessions = populate(&driver).await;
+    wait_for_replicas(&cluster);
+    let master = cluster.nodes.iter().find(|node| is_master(node)).unwrap();
+    master.process().signal("STOP");
+    all_go_on(&driver, sessions).await;
+    master.process().signal("CONT");
+}
+
+#[tokio::test]
+async fn all_of_a_session_is_in_one_slot_and_an_owner_is_in_one_too() {
+    let cluster = RedisCluster::start(0);
+    let driver = driver(&cluster.url()).await;
+    let keys = populate(&driver).await;
+    let mut stored: Vec<String> = Vec::new();
+    for node in &cluster.nodes {
+        stored.extend(node.ask::<Vec<String>>(&["KEYS", "*"]));
+    }
+    assert_eq!(stored.len(), keys.len() + 1);
+    for (key, _) in keys {
+        // What stands in braces is what counts for the slot.
+        assert!(
+            stored
+                .iter()
+                .any(|stored| stored.ends_with(&format!("{{{}}}", key.as_str())))
+        );
+    }
+}
