@@ -1,9 +1,12 @@
 //! Who is measured.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::routing::get;
 use session_schema::{
-    FileDriver, MemoryDriver, MySqlDriver, PostgresDriver, RedisDriver, Result, Session, SessionLayer, SqliteDriver,
+    CachedDriver, FileDriver, MemoryDriver, MySqlDriver, PostgresDriver, RedisDriver, Result, Session, SessionLayer,
+    SqliteDriver,
 };
 
 use crate::content::{DONE, KEY, VALUE, content};
@@ -40,11 +43,12 @@ pub(crate) enum Maker {
 }
 
 /// The first one is what the others are compared with.
-pub(crate) const ALL: [Contender; 10] = [
+pub(crate) const ALL: [Contender; 11] = [
     ours("bare", "bare axum, no sessions", Place::Nowhere),
     ours("memory", "`MemoryDriver`", Place::Process),
     ours("file", "`FileDriver`", Place::Folder),
     ours("redis", "`RedisDriver`", Place::Redis),
+    ours("redis-cached", "`RedisDriver` in a `CachedDriver`, 5 s", Place::Redis),
     ours("sqlite", "`SqliteDriver`", Place::File),
     ours("postgres", "`PostgresDriver`", Place::Postgres),
     ours("mysql", "`MySqlDriver`, MariaDB", Place::MariaDb),
@@ -93,6 +97,10 @@ pub(crate) async fn app(id: &str, address: &str) -> std::result::Result<Router, 
         "memory" => with_sessions(SessionLayer::new(MemoryDriver::new())),
         "file" => with_sessions(SessionLayer::new(FileDriver::new(address))),
         "redis" => with_sessions(SessionLayer::new(RedisDriver::connect(address).await?)),
+        "redis-cached" => {
+            let driver = RedisDriver::connect(address).await?;
+            with_sessions(SessionLayer::new(CachedDriver::new(driver, Duration::from_secs(5))))
+        }
         "sqlite" => with_sessions(SessionLayer::new(SqliteDriver::connect(address).await?)),
         "postgres" => with_sessions(SessionLayer::new(PostgresDriver::connect(address).await?)),
         "mysql" => with_sessions(SessionLayer::new(MySqlDriver::connect(address).await?)),
