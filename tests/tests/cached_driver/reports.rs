@@ -119,3 +119,21 @@ async fn a_store_that_reports_nothing_is_not_waited_for() {
     assert_eq!(text(&driver, &key).await.as_deref(), Some("first"));
     assert_eq!(calls.take(), Counts::NONE);
 }
+
+#[tokio::test]
+async fn a_store_that_turns_out_to_report_nothing_is_not_waited_for_until_it_does() {
+    let session = Reported::new().await;
+    let watcher = session.store.watcher();
+    watcher.unsupported();
+    let second = replace(&*session.driver, &session.key, &of("second"), session.version).await;
+    assert_eq!(session.read().await, (Some("second".to_owned()), 0));
+    watcher.watching();
+    assert_eq!(session.read().await, (Some("second".to_owned()), 1));
+    replace(&*session.driver, &session.key, &of("third"), second).await;
+    assert_eq!(
+        session.read().await,
+        (Some("third".to_owned()), 1),
+        "only what was read is reported"
+    );
+    assert_eq!(session.read().await, (Some("third".to_owned()), 0));
+}
