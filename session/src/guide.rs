@@ -3,5 +3,8 @@
 #[doc = include_str!("../docs/schema.md")]
 pub mod schema {}
 
+#[doc = include_str!("../docs/faults.md")]
+pub mod faults {}
+
 #[doc = include_str!("../docs/concurrency.md")]
 pub mod concurrency {}

@@ -70,18 +70,18 @@ pub(crate) enum Plan {
 }
 
 impl Plan {
-    /// The session as its request sees it after this save has joined it to `joined`, which goes by the id that another request gave it: nothing
-    /// of what is there is shown, for whoever planted the old id would read who has signed in.
-    fn seen_under_old_id(&self, joined: Stored) -> Stored {
+    /// Puts what its request has seen in the place of a session that goes by the id that another request gave it: whoever planted the old id
+    /// would read who has signed in.
+    fn hide(&self, joined: &mut Stored) {
         let (stored, record) = match self {
             Self::Replace { stored, record } | Self::Renew { stored, record, .. } => (stored, record),
             Self::Touch { stored, .. } | Self::Confirm { stored, .. } => (stored, &stored.record),
-            Self::Nothing | Self::Drop | Self::Create { .. } => return joined,
+            Self::Nothing | Self::Drop | Self::Create { .. } => return,
         };
         let mut seen = stored.clone();
         seen.join(stored.key);
         seen.record = record.clone().with_version(stored.record.version());
-        seen
+        *joined = seen;
     }
 
     /// What it is called in the log.
@@ -126,7 +126,7 @@ impl Backend {
             Box::pin(self.destroy((**ended).clone(), job.now)).await?;
         }
         let changes = &job.changes;
-        let outcome = match &job.plan {
+        let mut outcome = match &job.plan {
             Plan::Nothing | Plan::Drop => Ok(Outcome::AsItWas),
             Plan::Create { id, record } => self.create(*id, record).await.map(Outcome::Stored),
             Plan::Replace { stored, .. } if stored.joined => {
@@ -139,10 +139,12 @@ impl Backend {
             Plan::Touch { stored, until } => Box::pin(self.touch(stored.clone(), *until, job.now)).await,
             Plan::Confirm { stored, since } => Box::pin(self.confirm(stored.clone(), *since, job.now)).await,
         };
-        Ok(match outcome? {
-            Outcome::Stored(stored) if stored.joined => Outcome::Stored(job.plan.seen_under_old_id(stored)),
-            outcome => outcome,
-        })
+        if let Ok(Outcome::Stored(stored)) = &mut outcome
+            && stored.joined
+        {
+            job.plan.hide(stored);
+        }
+        outcome
     }
 
     /// Stores a new session. An id that is taken, which does not happen, is not used.

@@ -22,7 +22,7 @@ use crate::id::SessionId;
 use crate::payload::Text;
 
 pub(crate) use loading::Loaded;
-pub(crate) use replaying::{Functions, Replayed};
+pub(crate) use replaying::Replayed;
 
 /// Where the session of a request came from.
 enum Origin {

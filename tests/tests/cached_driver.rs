@@ -10,6 +10,8 @@ mod applications;
 mod drivers;
 #[path = "cached_driver/overlaps.rs"]
 mod overlaps;
+#[path = "cached_driver/redis.rs"]
+mod redis;
 #[path = "cached_driver/reports.rs"]
 mod reports;
 #[path = "cached_driver/staleness.rs"]

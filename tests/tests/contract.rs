@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use session_schema::testing::{Harness, ManualClock, driver_contract};
-use session_schema::{Driver, FileDriver, MemoryDriver, MySqlDriver, PostgresDriver, RedisDriver, SqliteDriver};
+use session_schema::{
+    CachedDriver, Driver, FileDriver, MemoryDriver, MySqlDriver, PostgresDriver, RedisDriver, SqliteDriver,
+};
 use session_tests::servers::{MariaDb, Postgres, Redis, RedisCluster, RedisSentinel};
 
 #[path = "contract/smallest_driver.rs"]
@@ -111,6 +113,13 @@ driver_contract! {
     harness: redis_harness(Redis::shared().url()).await;
 }
 
+// It reports changes, and a cache believes it: for an hour nothing is forgotten for its age alone.
+driver_contract! {
+    mod cached_redis;
+    owners: true;
+    harness: cached_redis_harness(Redis::shared().url()).await;
+}
+
 driver_contract! {
     mod redis_cluster;
     owners: true;
@@ -155,17 +164,24 @@ fn directory() -> tempfile::TempDir {
 
 /// A driver over a server that the tests share: each has a prefix, which is an empty store.
 async fn redis_harness(url: String) -> Harness {
-    static TESTS: AtomicU32 = AtomicU32::new(0);
-    let prefix = format!("test {}:", TESTS.fetch_add(1, Ordering::Relaxed));
-    let clock = ManualClock::new();
-    // The server forgets by a clock of its own, which goes on while a test takes its time. It must not come first.
-    clock.advance(Duration::from_secs(60 * 60));
+    let (clock, connect) = redis_connector(url);
+    let driver = connect().await;
+    Harness::new(driver)
+        .with_clock(&clock)
+        .with_reopen(connect)
+        .forgetting_by_itself()
+}
+
+/// The same behind a cache each time.
+async fn cached_redis_harness(url: String) -> Harness {
+    let (clock, connect) = redis_connector(url);
     let time = clock.clone();
     let connect = move || {
-        let (url, prefix, time) = (url.clone(), prefix.clone(), time.clone());
+        let (inner, time) = (connect(), time.clone());
         async move {
-            let driver = RedisDriver::connect(&url).await.expect("the server answers");
-            driver.with_prefix(prefix).with_clock(time)
+            let driver = CachedDriver::new(inner.await, Duration::from_secs(60 * 60)).with_clock(time);
+            driver.open().await.expect("the server answers");
+            driver
         }
     };
     let driver = connect().await;
@@ -174,3 +190,23 @@ async fn redis_harness(url: String) -> Harness {
         .with_reopen(connect)
         .forgetting_by_itself()
 }
+
+/// What connects to one store again and again, and its time.
+fn redis_connector(url: String) -> (ManualClock, impl Fn() -> Connecting + Send + Sync + 'static) {
+    static TESTS: AtomicU32 = AtomicU32::new(0);
+    let prefix = format!("test {}:", TESTS.fetch_add(1, Ordering::Relaxed));
+    let clock = ManualClock::new();
+    // The server forgets by a clock of its own, which goes on while a test takes its time. It must not come first.
+    clock.advance(Duration::from_secs(60 * 60));
+    let time = clock.clone();
+    let connect = move || -> Connecting {
+        let (url, prefix, time) = (url.clone(), prefix.clone(), time.clone());
+        Box::pin(async move {
+            let driver = RedisDriver::connect(&url).await.expect("the server answers");
+            driver.with_prefix(prefix).with_clock(time)
+        })
+    };
+    (clock, connect)
+}
+
+type Connecting = std::pin::Pin<Box<dyn Future<Output = RedisDriver> + Send>>;

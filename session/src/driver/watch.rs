@@ -20,4 +20,10 @@ pub trait Watcher: Send + Sync + 'static {
     /// Reports may have been lost, as when the connection was, or come too fast to be told one by one. Nothing that was read before counts
     /// as known, and nothing that is read from now on, until [`watching`](Watcher::watching) is called again.
     fn lost(&self);
+
+    /// The store turns out to report nothing, as when it is an old one or must not be asked for it: it is as if [`watch`](crate::Driver::watch) had answered
+    /// `false`, until [`watching`](Watcher::watching) is called. Counts as [`lost`](Watcher::lost) unless said otherwise.
+    fn unsupported(&self) {
+        self.lost();
+    }
 }

@@ -16,7 +16,7 @@ use crate::id::SessionId;
 use crate::lease::{self, Lease};
 use crate::run::{RunToEnd, Timer};
 use crate::save::Outcome;
-use crate::state::{CookieChange, Functions, Loaded, Replayed, State};
+use crate::state::{CookieChange, Loaded, Replayed, State};
 
 /// How often what is unsaved is replayed while somebody changes the session: see [`update_text`](Session::update_text).
 const REPLAYS: usize = 1000;
@@ -86,20 +86,21 @@ impl Session {
         for _ in 0..REPLAYS {
             let unsaved = {
                 let mut slot = self.lock();
-                let unsaved = slot.state().unsaved();
-                if !unsaved.has_functions() {
-                    return take(slot.state(), unsaved.replay(draft, Functions::Refuse));
+                let state = slot.state();
+                if !state.has_unsaved_functions() {
+                    let replayed = state.replay(draft);
+                    return take(state, replayed);
                 }
-                unsaved
+                state.unsaved()
             };
-            let replayed = unsaved.replay(draft.clone(), Functions::Run);
+            let replayed = unsaved.replay(draft.clone());
             let mut slot = self.lock();
             if slot.state().is_current(&replayed) {
                 return take(slot.state(), replayed);
             }
         }
         let mut slot = self.lock();
-        let replayed = slot.state().unsaved().replay(draft, Functions::Refuse);
+        let replayed = slot.state().replay(draft);
         take(slot.state(), replayed)
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct Replayed {
 
 /// Which functions may run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Functions {
+enum Functions {
     Run,
     /// A change that has to call one does not fit.
     Refuse,
@@ -34,31 +34,50 @@ pub(crate) enum Functions {
 
 impl Unsaved {
     /// Applies the changes. This may run functions of the application, so it must not be done under the lock.
-    pub(crate) fn replay(self, mut draft: Draft, functions: Functions) -> Replayed {
-        let (mut changes, mut fit) = (Changes::default(), Ok(()));
-        for change in self.changes.iter() {
-            let made = match functions == Functions::Refuse && change.has_function() {
-                true => Err(unstable()),
-                false => changes.make(change.clone(), &mut draft),
-            };
-            if made.is_err() && fit.is_ok() {
-                fit = made;
-            }
-        }
-        Replayed {
+    pub(crate) fn replay(&self, draft: Draft) -> Replayed {
+        Replayed::new(&self.changes, self.revision, draft, Functions::Run)
+    }
+}
+
+impl Replayed {
+    #[inline]
+    fn new(unsaved: &Changes, revision: u64, draft: Draft, functions: Functions) -> Self {
+        let mut replayed = Self {
             draft,
-            changes,
-            fit,
-            revision: self.revision,
+            changes: Changes::default(),
+            fit: Ok(()),
+            revision,
+        };
+        if !unsaved.is_empty() {
+            replayed.apply(unsaved, functions);
         }
+        replayed
     }
 
-    pub(crate) fn has_functions(&self) -> bool {
-        self.changes.iter().any(|change| change.has_function())
+    fn apply(&mut self, unsaved: &Changes, functions: Functions) {
+        for change in unsaved.iter() {
+            let made = match functions == Functions::Refuse && change.has_function() {
+                true => Err(unstable()),
+                false => self.changes.make(change.clone(), &mut self.draft),
+            };
+            if made.is_err() && self.fit.is_ok() {
+                self.fit = made;
+            }
+        }
     }
 }
 
 impl State {
+    pub(crate) fn has_unsaved_functions(&self) -> bool {
+        self.changes.iter().any(|change| change.has_function())
+    }
+
+    /// Applies what is unsaved under the lock, where no function of the application may run.
+    #[inline]
+    pub(crate) fn replay(&self, draft: Draft) -> Replayed {
+        Replayed::new(&self.changes, self.revision, draft, Functions::Refuse)
+    }
+
     pub(crate) fn unsaved(&self) -> Unsaved {
         Unsaved {
             changes: self.changes.clone(),

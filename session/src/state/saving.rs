@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{CookieChange, Functions, Origin, Replayed, State, Touch, warn_of_dropped_changes};
+use super::{CookieChange, Origin, Replayed, State, Touch, warn_of_dropped_changes};
 use crate::backend::{Backend, Stored};
 use crate::changes::{Change, Changes};
 use crate::draft::Draft;
@@ -148,7 +148,7 @@ impl State {
                 Ok(())
             }
             Ok(Outcome::Stored(stored)) => {
-                let replay = || self.unsaved().replay(Draft::of(&stored.record), Functions::Refuse);
+                let replay = || self.replay(Draft::of(&stored.record));
                 let replayed = replayed.unwrap_or_else(replay);
                 self.settle_on(stored, &job, replayed, backend)
             }

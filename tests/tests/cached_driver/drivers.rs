@@ -92,8 +92,8 @@ pub(crate) async fn text(driver: &dyn Driver, key: &StoreKey) -> Option<String> 
 
 /// A store that has done what it was told, but whose answers a test can hold back.
 #[derive(Clone)]
-pub(crate) struct LateAnswers {
-    inner: MemoryDriver,
+pub(crate) struct LateAnswers<D = MemoryDriver> {
+    inner: D,
     held: Arc<Mutex<Option<Arc<Answer>>>>,
 }
 
@@ -114,8 +114,8 @@ impl Answer {
     }
 }
 
-impl LateAnswers {
-    pub(crate) fn new(inner: MemoryDriver) -> Self {
+impl<D: Driver> LateAnswers<D> {
+    pub(crate) fn new(inner: D) -> Self {
         Self {
             inner,
             held: Arc::default(),
@@ -132,6 +132,10 @@ impl LateAnswers {
         answer
     }
 
+    fn index(&self) -> &dyn OwnerIndex {
+        self.inner.owners().expect("the store has an index")
+    }
+
     async fn late<T>(&self, work: impl Future<Output = T>) -> T {
         let held = self.held.lock().unwrap().take();
         let done = work.await;
@@ -144,7 +148,7 @@ impl LateAnswers {
 }
 
 #[async_trait]
-impl Driver for LateAnswers {
+impl<D: Driver> Driver for LateAnswers<D> {
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
         self.late(self.inner.read(key)).await
     }
@@ -166,18 +170,22 @@ impl Driver for LateAnswers {
     }
 
     fn owners(&self) -> Option<&dyn OwnerIndex> {
-        Some(self)
+        self.inner.owners().map(|_| self as _)
+    }
+
+    fn watch(&self, watcher: Arc<dyn Watcher>) -> bool {
+        self.inner.watch(watcher)
     }
 }
 
 #[async_trait]
-impl OwnerIndex for LateAnswers {
+impl<D: Driver> OwnerIndex for LateAnswers<D> {
     async fn sessions_of(&self, owner: &str) -> Result<Vec<(StoreKey, Record)>, DriverError> {
-        self.late(self.inner.sessions_of(owner)).await
+        self.late(self.index().sessions_of(owner)).await
     }
 
     async fn destroy_sessions_of(&self, owner: &str, except: Option<&StoreKey>) -> Result<u64, DriverError> {
-        self.inner.destroy_sessions_of(owner, except).await
+        self.index().destroy_sessions_of(owner, except).await
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use session_schema::{Driver, MySqlDriver, PostgresDriver, SessionLayer};
-use session_tests::servers::{MariaDb, Postgres};
+use session_schema::{Driver, MySqlDriver, PostgresDriver, RedisDriver, SessionLayer};
+use session_tests::servers::{MariaDb, Postgres, Redis};
 use session_tests::{App, Log};
 use tracing::Level;
 
@@ -33,6 +33,16 @@ impl Server for MariaDb {
     }
     fn start_again(&mut self) {
         MariaDb::start_again(self);
+    }
+}
+
+impl Server for Redis {
+    const NAME: &str = "Redis";
+    fn kill(&mut self) {
+        Redis::kill(self);
+    }
+    fn start_again(&mut self) {
+        Redis::start_again(self);
     }
 }
 
@@ -78,5 +88,12 @@ async fn postgres_killed_under_load_loses_nothing_it_has_answered_for() {
 async fn mariadb_killed_under_load_loses_nothing_it_has_answered_for() {
     let server = MariaDb::start_durable();
     let driver = MySqlDriver::connect(&server.url("")).await.unwrap();
+    loses_nothing(server, driver).await;
+}
+
+#[tokio::test]
+async fn redis_killed_under_load_loses_nothing_it_has_answered_for() {
+    let server = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let driver = RedisDriver::connect(&server.url()).await.unwrap();
     loses_nothing(server, driver).await;
 }

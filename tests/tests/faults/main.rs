@@ -3,6 +3,7 @@
 //! `cargo test -p session-tests --test faults -- --nocapture` prints how long it took until all was well again. `session/docs/faults.md` has the table.
 
 mod clocks;
+mod failover;
 mod full;
 mod killed;
 mod load;

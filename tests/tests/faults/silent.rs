@@ -1,4 +1,4 @@
-//! Databases that accept what they are sent and never answer.
+//! Servers that accept what they are sent and never answer.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::IntoResponse;
 use http::StatusCode;
-use session_schema::{Driver, MySqlDriver, PostgresDriver, SessionLayer};
-use session_tests::servers::{MariaDb, Postgres};
+use session_schema::{Driver, MySqlDriver, PostgresDriver, RedisDriver, SessionLayer};
+use session_tests::servers::{MariaDb, Postgres, Redis};
 use session_tests::{App, Log};
 use tracing::Level;
 
@@ -61,4 +61,11 @@ async fn a_mariadb_that_keeps_silent_is_not_waited_for_and_is_used_again_when_it
     let server = MariaDb::start();
     let driver = MySqlDriver::connect(&server.url("")).await.unwrap();
     is_not_waited_for("MariaDB", driver, |signal| server.process().signal(signal)).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_keeps_silent_is_not_waited_for_and_is_used_again_when_it_speaks() {
+    let server = Redis::start(&[]);
+    let driver = RedisDriver::connect(&server.url()).await.unwrap();
+    is_not_waited_for("Redis", driver, |signal| server.process().signal(signal)).await;
 }

@@ -24,12 +24,14 @@ const CAPACITY: u64 = 64 * 1024 * 1024;
 ///   exclusive session (`Exclusive`) it decides on what the store says.
 /// * **Reads may be stale**, by `max_staleness` at most. What this process does to a session it sees at once. What another one does, it sees when that time has
 ///   gone by: a sign-out, a new id, and that an [owner's](OwnerIndex) sessions were destroyed among it. So choose the time that a stolen or ended
-///   session may go on to be read on other servers: seconds. Where the store [reports changes](Driver::watch), they are seen at once, and while it cannot,
-///   nothing is read from the cache.
-/// * A request that reads its session and changes nothing costs no call of the store; one that changes it costs the write. A session that is not
+///   session may go on to be read on other servers: seconds. Where the store [reports changes](Driver::watch), as `RedisDriver` does except in clusters, they are seen as
+///   soon as the report arrives; while it cannot, nothing is read from the cache; and the time is only the last resort, and may be longer.
+/// * A request that reads its session and changes nothing costs no call of the store; one that changes it costs the write, and
+///   where the store reports changes the next one reads it again: only what was read is reported. A session that is not
 ///   there is asked for each time.
 /// * It holds 64 MiB [unless said otherwise](CachedDriver::with_capacity), the payloads as they are shared with the requests; what is used seldom goes first.
-/// * While the store is down, sessions that are still known are read; everything else fails as it does without a cache.
+/// * While the store is down, sessions that are still known are read, unless it is one that reports changes: it cannot then, and what nobody can vouch for is not shown.
+///   Everything else fails as it does without a cache.
 ///
 /// ```
 /// use std::time::Duration;

@@ -172,6 +172,8 @@ impl Records {
 
 impl Watcher for Records {
     fn watching(&self) {
+        // Before, so that nothing is kept of this epoch that was only written.
+        self.reads_only.store(true, Ordering::SeqCst);
         self.new_epoch(true);
     }
 
@@ -181,6 +183,10 @@ impl Watcher for Records {
 
     fn lost(&self) {
         self.new_epoch(false);
+    }
+
+    fn unsupported(&self) {
+        self.go_unreported();
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -17,6 +17,8 @@ use tokio::time::{Instant, timeout};
 
 use super::error::{is_lost, is_worth_another_try};
 use super::scripts::{Call, SCRIPTS};
+use super::tracking::{self, Reports, Watchers};
+use crate::driver::Watcher;
 
 /// How long connecting may take, and one node of a cluster.
 pub(super) const TRY: Duration = Duration::from_secs(2);
@@ -41,20 +43,23 @@ impl Source {
         matches!(self, Self::Cluster(_))
     }
 
-    async fn connect(&self) -> RedisResult<Connection> {
+    /// Connects; if changes are to be reported, to where `state` has its watchers.
+    async fn connect(&self, state: Option<&Arc<Mutex<State>>>) -> RedisResult<Open> {
+        let client = match self {
+            Self::Single(client) => client.clone(),
+            Self::Sentinel(client) => client.lock().await.async_get_client().await?,
+            Self::Cluster(client) => return Ok(Open::new(Connection::Cluster(client.get_async_connection().await?))),
+        };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(TRY))
             .set_response_timeout(Some(PATIENCE));
-        Ok(match self {
-            Self::Single(client) => {
-                Connection::Single(client.get_multiplexed_async_connection_with_config(&config).await?)
-            }
-            Self::Sentinel(client) => {
-                let mut client = client.lock().await;
-                Connection::Single(client.get_async_connection_with_config(&config).await?)
-            }
-            Self::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
-        })
+        let Some(state) = state else {
+            let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+            return Ok(Open::new(Connection::Single(connection)));
+        };
+        let (connection, reports) = tracking::connect(&client, &config, state).await?;
+        let connection = Connection::Single(connection);
+        Ok(Open { connection, reports })
     }
 }
 
@@ -97,35 +102,53 @@ impl Connection {
     }
 }
 
+/// A connection, and whether changes are reported over it.
+#[derive(Clone)]
+struct Open {
+    connection: Connection,
+    reports: Reports,
+}
+
+impl Open {
+    fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            reports: Reports::Unwanted,
+        }
+    }
+}
+
 /// The connection that all requests share.
 pub(super) struct Link {
     pub(super) source: Source,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     /// One connects; the others wait for it and share what comes of it.
     connecting: tokio::sync::Mutex<()>,
     prepared: AtomicBool,
 }
 
 #[derive(Default)]
-struct State {
-    connection: Option<Connection>,
+pub(super) struct State {
+    open: Option<Open>,
     /// How often connecting has come to an end, and how it last failed.
     attempts: u64,
     failure: Option<RedisError>,
+    /// Told what they are told while this is locked, so that it comes to them in the order in which it happens.
+    pub(super) watchers: Watchers,
 }
 
 impl Link {
     pub(super) fn new(source: Source) -> Self {
         Self {
             source,
-            state: Mutex::default(),
+            state: Arc::default(),
             connecting: tokio::sync::Mutex::default(),
             prepared: AtomicBool::new(false),
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Gives the server the scripts, once, so that no request has to.
@@ -141,7 +164,19 @@ impl Link {
 
     /// Forgets the connection; the next command makes another.
     pub(super) fn close(&self) {
-        self.state().connection = None;
+        self.state().disconnect();
+    }
+
+    /// Has `watcher` told of changes of the sessions whose keys begin with `prefix`, from the next connection on; `false` where that is not possible.
+    pub(super) fn watch(&self, prefix: Arc<str>, watcher: Arc<dyn Watcher>) -> bool {
+        // A cluster has one connection to each node, and the client does not say over which of them something was read, or when one was replaced.
+        if self.source.is_cluster() {
+            return false;
+        }
+        let mut state = self.state();
+        state.watchers.add(prefix, watcher);
+        state.disconnect();
+        true
     }
 
     /// Runs a script: one command, unless the server has lost it, by a restart or `SCRIPT FLUSH`.
@@ -195,23 +230,31 @@ impl Link {
                 _ => {}
             }
         }
+        let watched = !self.state().watchers.is_empty();
         // Asking Sentinels takes some connections more.
-        let connected = match timeout(TRY * 2, self.source.connect()).await {
+        let connecting = self.source.connect(watched.then_some(&self.state));
+        let connected = match timeout(TRY * 2, connecting).await {
             Ok(connected) => connected,
             Err(elapsed) => Err(RedisError::from(std::io::Error::from(elapsed))),
         };
         let mut state = self.state();
         state.attempts += 1;
         state.failure = connected.as_ref().err().cloned();
-        state.connection = connected.as_ref().ok().cloned();
-        Ok((connected?, state.attempts))
+        let open = connected?;
+        // One that has ended already, or cannot report to who has asked for that meanwhile, serves this command only.
+        if !open.reports.have_ended() && watched != state.watchers.is_empty() {
+            state.watchers.connected(&open.reports);
+            tracking::keep_asking(&self.state, &open.reports);
+            state.open = Some(open.clone());
+        }
+        Ok((open.connection, state.attempts))
     }
 
     /// Makes others not use a connection that is of no more use.
     fn give_up(&self, number: u64) {
         let mut state = self.state();
         if state.attempts == number {
-            state.connection = None;
+            state.disconnect();
         }
     }
 }
@@ -219,11 +262,35 @@ impl Link {
 impl State {
     /// The open connection, or how many attempts there have been.
     fn open(&self) -> Result<(Connection, u64), u64> {
-        match &self.connection {
-            Some(connection) => Ok((connection.clone(), self.attempts)),
+        match &self.open {
+            Some(open) => Ok((open.connection.clone(), self.attempts)),
             None => Err(self.attempts),
         }
     }
+
+    /// Whether the open connection reports changes.
+    pub(super) fn reports(&self) -> Option<&Reports> {
+        self.open.as_ref().map(|open| &open.reports)
+    }
+
+    /// The open connection, if it is one to a single server.
+    pub(super) fn single(&self) -> Option<MultiplexedConnection> {
+        match &self.open.as_ref()?.connection {
+            Connection::Single(connection) => Some(connection.clone()),
+            Connection::Cluster(_) => None,
+        }
+    }
+
+    /// Makes the next command connect anew.
+    pub(super) fn disconnect(&mut self) {
+        if self.open.take().is_some_and(|open| open.reports.are_coming()) {
+            self.watchers.lost();
+        }
+    }
+}
+
+pub(super) fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Link {

@@ -15,7 +15,7 @@ use super::error::{driver_error, unexpected};
 use super::format::{self, index_until, millis, version_text};
 use super::scripts::{Call, SCRIPTS};
 use crate::clock::{Clock, SystemClock, after, end_of_time};
-use crate::driver::{Driver, Expected, OwnerIndex, RollingRead, Written};
+use crate::driver::{Driver, Expected, OwnerIndex, RollingRead, Watcher, Written};
 use crate::error::DriverError;
 use crate::id::StoreKey;
 use crate::record::{Record, Version};
@@ -32,6 +32,8 @@ use crate::record::{Record, Version};
 /// * Every record ends by itself: its expiry is set in the same command as its content, as a moment and not as a span. One that has lost its
 ///   expiry gets it back when it is read. [`gc`](Driver::gc) has nothing to do.
 /// * What is under a session's key but is no session of this driver reads as nothing, with a warning, and is left alone.
+/// * It [reports changes](Driver::watch), so that a [cache](https://docs.rs/session-schema/latest/session_schema/struct.CachedDriver.html) in front of it shows at once what
+///   another server did; see [below](RedisDriver#behind-a-cache).
 /// * An [owner](OwnerIndex)'s sessions are kept in a sorted set, which forgets what has expired and ends with its last session. Nothing depends on
 ///   keyspace notifications.
 ///
@@ -54,6 +56,18 @@ use crate::record::{Record, Version};
 /// Redis forgets by its own clock, this driver by [its own](RedisDriver::with_clock): a session ends when the first of the two says so. Let the
 /// server not run out of memory with `maxmemory-policy` set to evict: it would end sessions. With `noeviction` sessions that are there
 /// can be read, touched and destroyed even then; only writing them is an error.
+///
+/// # Behind a cache
+///
+/// One server, and one that Sentinels name, push a message when a session that was read here is changed, destroyed or expires, whoever did it (RESP3 and `CLIENT
+/// TRACKING` in its default mode, over the connection that all requests share). The cache drops the session when the message arrives. How long it may be wrong:
+///
+/// * While the connection works: as long as the message is on its way.
+/// * When it is cut: not at all. Nothing is read from the cache from when that is noticed, which is at once, until there is another connection, and then nothing from before.
+/// * When the server's host vanishes without a word: four seconds. The connection is asked every two seconds whether it is there, which is the one command that a cache
+///   costs, and has two to answer. So sessions that are cached are not read for longer than that while Redis is away.
+/// * In a cluster, where changes are not followed, and where the server has no RESP3 or the user must not use `CLIENT TRACKING` (which is logged): as long as the
+///   `max_staleness` of the cache. It bounds all the others, too.
 ///
 /// ```no_run
 /// use session_schema::{RedisDriver, SessionLayer};
@@ -310,6 +324,10 @@ impl Driver for RedisDriver {
 
     fn rolling(&self) -> Option<&dyn RollingRead> {
         Some(self)
+    }
+
+    fn watch(&self, watcher: Arc<dyn Watcher>) -> bool {
+        self.link.watch(self.prefix.clone(), watcher)
     }
 }
 

@@ -17,6 +17,13 @@ pub(super) fn session(prefix: &str, key: &StoreKey) -> String {
     format!("{prefix}{{{}}}", key.as_str())
 }
 
+/// The session that is there, if one can be.
+pub(super) fn session_of(prefix: &str, place: &[u8]) -> Option<StoreKey> {
+    let key = place.strip_prefix(prefix.as_bytes())?;
+    let key = key.strip_prefix(b"{")?.strip_suffix(b"}")?;
+    str::from_utf8(key).ok()?.parse().ok()
+}
+
 /// Where the set of an owner is. Hashed, because an owner is any text, and nobody's business.
 pub(super) fn owner(prefix: &str, owner: &str) -> String {
     format!("{prefix}owner:{{{}}}", HEXLOWER.encode(&Sha256::digest(owner)))
@@ -158,6 +165,18 @@ mod tests {
     fn a_session_and_an_owner_never_share_a_key() {
         let key: StoreKey = "owner".parse().unwrap();
         assert_eq!(session("p:", &key), "p:{owner}");
+        assert_eq!(session_of("p:", b"p:{owner}"), Some(key));
+        for other in [
+            "p:owner:{73475cb4}",
+            "q:{owner}",
+            "p:p:{owner}",
+            "p:{owner",
+            "p:{}",
+            "p:",
+            "",
+        ] {
+            assert_eq!(session_of("p:", other.as_bytes()), None, "{other}");
+        }
         // printf 42 | sha256sum
         let hash = "73475cb40a568e8da8a045ced110137e159f890ac4da883b6b17dc651b3a8049";
         assert_eq!(owner("p:", "42"), format!("p:owner:{{{hash}}}"));

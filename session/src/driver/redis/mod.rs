@@ -2,6 +2,7 @@
 //!
 //! * `address.rs`: what a URL says: one server, a cluster, or Sentinels that know the server.
 //! * `connection.rs`: one connection for all requests, made anew when it is lost.
+//! * `tracking.rs`: the server's word that sessions have changed, for caches.
 //! * `scripts.rs` and the `.lua` files: what the server does in one step.
 //! * `format.rs`: a record as one string, and the names of keys.
 //! * `driver.rs`: a [`Driver`](crate::Driver) of these.
@@ -15,5 +16,6 @@ mod error;
 mod format;
 mod owners;
 mod scripts;
+mod tracking;
 
 pub use driver::RedisDriver;
