@@ -34,6 +34,7 @@ pub(crate) fn compare(rounds: usize, seconds: u64, contenders: &[&'static Conten
         eprintln!("starting {}", contender.id);
         applications.push(Application::start(contender, &mut stores, peers.as_deref())?);
     }
+    let mut failures = Vec::new();
     let mut measured = vec![Vec::new(); contenders.len() * Workload::ALL.len()];
     // The first round warms everybody up.
     for round in 0..=rounds {
@@ -49,15 +50,26 @@ pub(crate) fn compare(rounds: usize, seconds: u64, contenders: &[&'static Conten
                 &applications[at % contenders.len()],
                 Workload::ALL[at / contenders.len()],
             );
-            let turn = application.turn(workload, if round == 0 { 1 } else { seconds })?;
-            if round > 0 {
-                measured[at].push(turn);
+            match application.turn(workload, if round == 0 { 1 } else { seconds }) {
+                Ok(turn) if round > 0 => measured[at].push(turn),
+                Ok(_) => {}
+                // What the others have cost is worth knowing all the same.
+                Err(failure) => {
+                    eprintln!("{failure}");
+                    failures.push(failure);
+                }
             }
         }
     }
     let summaries: Vec<Summary> = measured.iter().map(|turns| Summary::of(turns)).collect();
     print(contenders, &summaries);
-    Ok(())
+    match failures[..] {
+        [] => Ok(()),
+        _ => Err(format!(
+            "Turns that failed, and are not in the tables:\n{}",
+            failures.join("\n")
+        )),
+    }
 }
 
 /// What came of one turn.
@@ -92,7 +104,7 @@ impl Summary {
 
 fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
+    numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn print(contenders: &[&Contender], summaries: &[Summary]) {
