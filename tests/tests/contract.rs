@@ -61,19 +61,6 @@ driver_contract! {
 }
 
 driver_contract! {
-    mod sqlite_in_memory;
-    owners: true;
-    harness: {
-        let clock = ManualClock::new();
-        // One connection, for the database ends with it.
-        let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:");
-        let driver = SqliteDriver::from_pool(pool.await.expect("memory is a database")).with_clock(clock.clone());
-        let same = driver.clone();
-        Harness::new(driver).with_clock(&clock).with_reopen(move || std::future::ready(same.clone()))
-    };
-}
-
-driver_contract! {
     mod postgres;
     owners: true;
     harness: {

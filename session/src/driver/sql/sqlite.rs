@@ -112,7 +112,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 impl SqliteDriver {
     /// A driver over the file at `url`: a path, or `sqlite://` and a path, perhaps with
     /// [parameters](https://docs.rs/sqlx/latest/sqlx/sqlite/struct.SqliteConnectOptions.html) after a `?`. `sqlite::memory:` is a database in the memory of this process,
-    /// which the clones of the driver share and nobody else.
+    /// which the clones of the driver share and nobody else. It is for tests: it ends with its only connection, and a client that hangs up in the middle of a
+    /// statement can close that.
     ///
     /// # Errors
     ///
