@@ -181,7 +181,7 @@ impl Link {
 
     /// Runs a script: one command, unless the server has lost it, by a restart or `SCRIPT FLUSH`.
     pub(super) async fn run(&self, call: &Call<'_>) -> RedisResult<Value> {
-        match self.send(&call.by_hash()).await {
+        match self.send(call.by_hash()).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 self.send(&call.in_full()).await
             }
@@ -190,7 +190,7 @@ impl Link {
     }
 
     /// Sends a command, a second time if the connection was cut: every command here may be run twice.
-    async fn send(&self, command: &Cmd) -> RedisResult<Value> {
+    pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
         match self.send_once(command).await {
             Err(Failed::Sent(error)) if is_worth_another_try(&error) => self.send_once(command).await,
             answer => answer,

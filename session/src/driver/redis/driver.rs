@@ -12,13 +12,14 @@ use redis::sentinel::SentinelClient;
 use super::address;
 use super::connection::{Link, Source};
 use super::error::{driver_error, unexpected};
-use super::format::{self, index_until, millis, version_text};
+use super::format::{self, index_until, millis};
 use super::scripts::{Call, SCRIPTS};
+use super::write::Write;
 use crate::clock::{Clock, SystemClock, after, end_of_time};
 use crate::driver::{Driver, Expected, OwnerIndex, RollingRead, Watcher, Written};
 use crate::error::DriverError;
 use crate::id::StoreKey;
-use crate::record::{Record, Version};
+use crate::record::Record;
 
 /// Sessions in Redis (7.0 or later) or Valkey: one server, a cluster, or a server that Sentinels watch.
 ///
@@ -79,7 +80,7 @@ use crate::record::{Record, Version};
 /// ```
 #[derive(Clone)]
 pub struct RedisDriver {
-    link: Arc<Link>,
+    pub(super) link: Arc<Link>,
     prefix: Arc<str>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -138,7 +139,7 @@ impl RedisDriver {
         millis(self.clock.now())
     }
 
-    fn session(&self, key: &StoreKey) -> String {
+    pub(super) fn session(&self, key: &StoreKey) -> String {
         format::session(&self.prefix, key)
     }
 
@@ -146,83 +147,80 @@ impl RedisDriver {
         format::owner(&self.prefix, owner)
     }
 
-    pub(super) async fn run(&self, purpose: &'static str, call: Call<'_>) -> Result<Answer, DriverError> {
-        let answer = self
-            .link
-            .run(&call)
-            .await
-            .map_err(|error| driver_error(purpose, &error))?;
-        Answer::of(answer).ok_or_else(|| unexpected(purpose))
+    /// Runs a script, which says in its file what it answers.
+    pub(super) async fn run(&self, purpose: &'static str, call: &Call<'_>) -> Result<Value, DriverError> {
+        let answer = self.link.run(call).await;
+        answer.map_err(|error| driver_error(purpose, &error))
     }
 
     /// The record that a call of the script for reading finds, and whether it has been prolonged.
-    async fn read_by(&self, call: Call<'_>) -> Result<Option<(Record, bool)>, DriverError> {
-        let mut answer = self.run("read a session", call).await?;
-        let record = match answer.status {
-            0 => return Ok(None),
-            1 | 3 => answer.record(),
-            _ => None,
+    async fn read_by(&self, call: &Call<'_>) -> Result<Option<(Record, bool)>, DriverError> {
+        let (value, prolonged) = match self.run("read a session", call).await? {
+            Value::Nil => return Ok(None),
+            Value::BulkString(value) => (Some(value), false),
+            Value::Array(mut values) => match values.pop() {
+                Some(Value::BulkString(value)) => (Some(value), true),
+                _ => (None, true),
+            },
+            _ => (None, false),
         };
+        let record = value.and_then(format::parse);
         if record.is_none() {
             tracing::warn!(
                 target: "session_schema",
                 "what Redis has under the key of a session is no session; the visitor gets an empty one, it is left alone"
             );
         }
-        Ok(record.map(|record| (record, answer.status == 3)))
+        Ok(record.map(|record| (record, prolonged)))
     }
 
     /// Tells the set of an owner that a session is its.
     async fn index(&self, owner: &str, key: &StoreKey, now: u64, until: u64) -> Result<(), DriverError> {
         let set = self.owner(owner);
-        let call = SCRIPTS
-            .index
-            .call()
-            .key(&set)
-            .number(now)
-            .number(until)
-            .bytes(key.as_str());
-        self.run("note whose a session is", call).await?;
+        let call = SCRIPTS.index.call(&[&set], now).time(until).arg(key.as_str());
+        self.run("note whose a session is", &call).await?;
         Ok(())
     }
 
-    /// Takes a session out of the set of who owned it, if an answer names somebody. When this fails the session is not listed all the same, because
-    /// its record says whose it is, and the set forgets it in time.
-    async fn unindex_former(&self, key: &StoreKey, answer: &mut Answer) {
-        if let (Some(owner), Some(until)) = (answer.text(), answer.text()) {
-            let sessions = [(*key, until)];
-            if let Err(error) = self.unindex(&owner, &sessions).await {
-                tracing::debug!(
-                    target: "session_schema",
-                    err = &error as &dyn std::error::Error,
-                    "a session that has gone stays in its owner's set for a while"
-                );
-            }
+    /// Takes a session out of the set of who owned it. When this fails the session is not listed all the same, because its record says whose it is, and the
+    /// set forgets it in time.
+    async fn unindex_former(&self, key: &StoreKey, former: Former) {
+        if let Err(error) = self.unindex(&former.owner, &[(*key, former.until)]).await {
+            tracing::debug!(
+                target: "session_schema",
+                err = &error as &dyn std::error::Error,
+                "a session that has gone stays in its owner's set for a while"
+            );
         }
     }
 
     /// Takes sessions out of the set of an owner that were noted there for so long, and not anew since.
     pub(super) async fn unindex(&self, owner: &str, sessions: &[(StoreKey, String)]) -> Result<(), DriverError> {
         let set = self.owner(owner);
-        let mut call = SCRIPTS.unindex.call().key(&set).number(self.now());
+        let mut call = SCRIPTS.unindex.call(&[&set], self.now());
         for (key, until) in sessions {
-            call = call.bytes(key.as_str()).bytes(until);
+            call = call.arg(key.as_str()).arg(until);
         }
-        self.run("forget whose a session was", call).await?;
+        self.run("forget whose a session was", &call).await?;
         Ok(())
     }
 
-    /// Destroys a session, if it is `owner`'s; anybody's if none is named. Says until when at the longest the set of its owner has it.
-    pub(super) async fn destroy_of(&self, key: &StoreKey, owner: Option<&str>) -> Result<Option<Answer>, DriverError> {
+    /// Destroys a session, if it is `owner`'s; anybody's if none is named. Says in whose set it still is.
+    pub(super) async fn destroy_of(
+        &self,
+        key: &StoreKey,
+        owner: Option<&str>,
+    ) -> Result<Option<Option<Former>>, DriverError> {
         const PURPOSE: &str = "destroy a session";
         let session = self.session(key);
         let whose = owner.map_or("-".to_owned(), |owner| format!("+{owner}"));
-        let call = SCRIPTS.destroy.call().key(&session).number(self.now()).bytes(&whose);
-        let answer = self.run(PURPOSE, call).await?;
-        match answer.status {
-            0 => Ok(None),
-            1 => Ok(Some(answer)),
-            _ => Err(unexpected(PURPOSE)),
+        let call = SCRIPTS.destroy.call(&[&session], self.now()).arg(&whose);
+        match self.run(PURPOSE, &call).await? {
+            Value::Nil => Ok(None),
+            Value::Int(1) => Ok(Some(None)),
+            answer => Former::of(answer)
+                .map(|former| Some(Some(former)))
+                .ok_or_else(|| unexpected(PURPOSE)),
         }
     }
 }
@@ -250,14 +248,21 @@ impl Driver for RedisDriver {
 
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
         let session = self.session(key);
-        let read = self
-            .read_by(SCRIPTS.read.call().key(&session).number(self.now()))
-            .await?;
+        let read = self.read_by(&SCRIPTS.read.call(&[&session], self.now())).await?;
         Ok(read.map(|(record, _)| record))
     }
 
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
+        const PURPOSE: &str = "write a session";
         let write = Write::new(self, key, record, expected)?;
+        if let Some(command) = write.creation() {
+            let created = self.link.send(&command).await;
+            let created = created.map_err(|error| driver_error(PURPOSE, &error))?;
+            if matches!(created, Value::Okay) {
+                return Ok(Written::Done(write.version));
+            }
+            // Something is there. What it is, and whether this write has put it there before, the script knows.
+        }
         let mut indexed = false;
         // Who is the first to write under a key knows that the set has to be told.
         if let (Expected::Absent, Some(owner), true) = (expected, record.owner(), self.link.source.is_cluster()) {
@@ -265,16 +270,17 @@ impl Driver for RedisDriver {
             indexed = true;
         }
         loop {
-            let mut answer = self.run(Write::PURPOSE, write.call(indexed)).await?;
-            match (answer.status, record.owner()) {
-                (0, _) => return Ok(Written::Conflict(answer.record())),
-                (1, _) => {
-                    self.unindex_former(key, &mut answer).await;
+            match (self.run(PURPOSE, &write.call(indexed)).await?, record.owner()) {
+                (Value::Int(1), _) => return Ok(Written::Done(write.version)),
+                (Value::Nil, _) => return Ok(Written::Gone),
+                (Value::BulkString(other), _) => return Ok(Written::Conflict(format::parse(other))),
+                (Value::Int(0), _) => return Ok(Written::Conflict(None)),
+                (Value::Int(3), Some(owner)) if !indexed => self.index(owner, key, write.now, write.until).await?,
+                (answer, _) => {
+                    let former = Former::of(answer).ok_or_else(|| unexpected(PURPOSE))?;
+                    self.unindex_former(key, former).await;
                     return Ok(Written::Done(write.version));
                 }
-                (2, _) => return Ok(Written::Gone),
-                (3, Some(owner)) if !indexed => self.index(owner, key, write.now, write.until).await?,
-                _ => return Err(unexpected(Write::PURPOSE)),
             }
             indexed = true;
         }
@@ -286,31 +292,32 @@ impl Driver for RedisDriver {
         let until = index_until(now, expires_at);
         let mut indexed = "-".to_owned();
         loop {
-            let call = SCRIPTS.touch.call().key(&session).number(now).number(expires_at);
-            let mut answer = self.run(PURPOSE, call.number(until).bytes(&indexed)).await?;
-            match answer.status {
-                0 => return Ok(false),
-                1 => return Ok(true),
-                2 => {
-                    self.unindex_former(key, &mut answer).await;
-                    return Ok(true);
-                }
-                // A session that changes hands meanwhile is asked again: each time somebody else has written it.
-                3 => {
-                    let owner = answer.text().ok_or_else(|| unexpected(PURPOSE))?;
-                    self.index(&owner, key, now, until).await?;
-                    indexed = format!("+{owner}");
-                }
+            let call = SCRIPTS.touch.call(&[&session], now).time(expires_at).time(until);
+            let mut values = match self.run(PURPOSE, &call.arg(&indexed)).await? {
+                Value::Nil => return Ok(false),
+                Value::Int(1) => return Ok(true),
+                Value::Array(values) => values,
                 _ => return Err(unexpected(PURPOSE)),
+            };
+            if values.len() == 2 {
+                let former = Former::of(Value::Array(values)).ok_or_else(|| unexpected(PURPOSE))?;
+                self.unindex_former(key, former).await;
+                return Ok(true);
             }
+            // A session that changes hands meanwhile is asked again: each time somebody else has written it.
+            let owner = values.pop().and_then(text).ok_or_else(|| unexpected(PURPOSE))?;
+            self.index(&owner, key, now, until).await?;
+            indexed = format!("+{owner}");
         }
     }
 
     async fn destroy(&self, key: &StoreKey) -> Result<bool, DriverError> {
-        let Some(mut answer) = self.destroy_of(key, None).await? else {
+        let Some(former) = self.destroy_of(key, None).await? else {
             return Ok(false);
         };
-        self.unindex_former(key, &mut answer).await;
+        if let Some(former) = former {
+            self.unindex_former(key, former).await;
+        }
         Ok(true)
     }
 
@@ -339,131 +346,46 @@ impl RollingRead for RedisDriver {
         lifetime: Duration,
         absolute: Option<Duration>,
     ) -> Result<Option<(Record, bool)>, DriverError> {
-        let (session, end) = (self.session(key), end_of_time());
-        let longest = |span| millis(after(SystemTime::UNIX_EPOCH, span));
-        let call = SCRIPTS.read.call().key(&session).number(self.now());
-        self.read_by(
-            call.number(longest(lifetime))
-                .number(absolute.map_or(0, longest))
-                .number(millis(end)),
-        )
-        .await
-    }
-}
-
-/// What a write sends. Its version is made here and at random: a write that comes twice is known by it, and no key has the same one again.
-struct Write<'a> {
-    record: &'a Record,
-    session: String,
-    set: Option<String>,
-    name: &'a str,
-    expected: String,
-    version: Version,
-    version_text: String,
-    now: u64,
-    expires_at: u64,
-    until: u64,
-    owner_length: String,
-    lifetime: String,
-    begun_at: u64,
-}
-
-impl<'a> Write<'a> {
-    const PURPOSE: &'static str = "write a session";
-
-    fn new(
-        driver: &RedisDriver,
-        key: &'a StoreKey,
-        record: &'a Record,
-        expected: Expected,
-    ) -> Result<Self, DriverError> {
-        let version = Version::from(getrandom::u64().map_err(DriverError::backend)?);
-        let (now, expires_at) = (driver.now(), millis(record.expires_at()));
-        // Keys of several slots cannot be in one script.
-        let rolling = format::rolling(record);
-        let set = record.owner().filter(|_| !driver.link.source.is_cluster());
-        Ok(Self {
-            record,
-            session: driver.session(key),
-            set: set.map(|owner| driver.owner(owner)),
-            name: key.as_str(),
-            expected: match expected {
-                Expected::Absent => String::new(),
-                Expected::Version(version) => version_text(version),
-            },
-            version,
-            version_text: version_text(version),
-            now,
-            expires_at,
-            until: index_until(now, expires_at),
-            owner_length: record.owner().map_or("-".to_owned(), |owner| owner.len().to_string()),
-            lifetime: rolling.map_or("-".to_owned(), |(lifetime, _)| lifetime.to_string()),
-            begun_at: rolling.map_or(0, |(_, begun_at)| begun_at),
-        })
-    }
-
-    fn call(&self, indexed: bool) -> Call<'_> {
-        // What ends a session must not be refused because memory is full.
-        let script = match self.expires_at <= self.now {
-            true => &SCRIPTS.end,
-            false => &SCRIPTS.write,
+        let (session, now) = (self.session(key), self.now());
+        let [lifetime, absolute] = [Some(lifetime), absolute].map(|span| span.map_or(0, longest_millis));
+        // The ends that are near enough to where a read would move them.
+        let (from, to) = match absolute {
+            0 => (
+                (now + lifetime).saturating_sub(lifetime / 10),
+                now + lifetime + lifetime / 10,
+            ),
+            _ => (0, 0),
         };
-        let mut call = script.call().key(&self.session);
-        if let Some(set) = &self.set {
-            call = call.key(set);
-        }
-        call.number(self.now)
-            .bytes(&self.expected)
-            .bytes(&self.version_text)
-            .number(self.expires_at)
-            .number(self.until)
-            .bytes(&self.owner_length)
-            .bytes(self.record.owner().unwrap_or(""))
-            .bytes(self.record.payload())
-            .bytes(self.name)
-            .bytes(if indexed { "1" } else { "0" })
-            .bytes(&self.lifetime)
-            .number(self.begun_at)
+        let call = SCRIPTS.read.call(&[&session], now).time(from).time(to);
+        self.read_by(&call.arg(lifetime).arg(absolute).arg(millis(end_of_time())))
+            .await
     }
 }
 
-/// What a script answers: a number that says what has become of it, and what belongs to that.
-pub(super) struct Answer {
-    pub(super) status: i64,
-    rest: std::vec::IntoIter<Value>,
+/// A span in milliseconds, of which none is longer than time.
+fn longest_millis(span: Duration) -> u64 {
+    millis(after(SystemTime::UNIX_EPOCH, span))
 }
 
-impl Answer {
-    fn of(value: Value) -> Option<Self> {
-        let Value::Array(values) = value else { return None };
-        let mut rest = values.into_iter();
-        match rest.next()? {
-            Value::Int(status) => Some(Self { status, rest }),
-            _ => None,
-        }
-    }
+/// Who owned a session, and until when at the longest the set of the owner has it.
+pub(super) struct Former {
+    owner: String,
+    pub(super) until: String,
+}
 
-    fn bytes(&mut self) -> Option<Vec<u8>> {
-        match self.rest.next()? {
-            Value::BulkString(bytes) => Some(bytes),
-            _ => None,
-        }
+impl Former {
+    /// From the answer of a script.
+    fn of(answer: Value) -> Option<Self> {
+        let Value::Array(values) = answer else { return None };
+        let [owner, until] = values.try_into().ok()?;
+        let (owner, until) = (text(owner)?, text(until)?);
+        Some(Self { owner, until })
     }
+}
 
-    pub(super) fn text(&mut self) -> Option<String> {
-        self.bytes().and_then(|bytes| String::from_utf8(bytes).ok())
-    }
-
-    fn record(&mut self) -> Option<Record> {
-        self.bytes().and_then(format::parse)
-    }
-
-    /// Store keys, to the end.
-    pub(super) fn keys(self) -> Vec<StoreKey> {
-        let texts = self.rest.filter_map(|value| match value {
-            Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
-            _ => None,
-        });
-        texts.filter_map(|text| text.parse().ok()).collect()
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        _ => None,
     }
 }

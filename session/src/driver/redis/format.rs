@@ -1,5 +1,6 @@
 //! A record as one string, and the names of keys. `lib.lua` knows the same.
 
+use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use data_encoding::HEXLOWER;
@@ -53,9 +54,44 @@ pub(super) fn index_until(now: u64, expires_at: u64) -> u64 {
     (expires_at + expires_at.saturating_sub(now)).min(longest)
 }
 
+/// A time as scripts compare it.
+pub(super) fn digits(mut millis: u64) -> [u8; 15] {
+    let mut digits = [b'0'; 15];
+    for digit in digits.iter_mut().rev() {
+        *digit += (millis % 10) as u8;
+        millis /= 10;
+    }
+    digits
+}
+
 /// A version as scripts compare it.
-pub(super) fn version_text(version: Version) -> String {
-    format!("{:016x}", u64::from(version))
+pub(super) fn version(version: Version) -> [u8; 16] {
+    let mut text = [0; 16];
+    HEXLOWER.encode_mut(&u64::from(version).to_be_bytes(), &mut text);
+    text
+}
+
+/// A record as it is stored. The set of its owner, if it has one, has it until `indexed` at the longest.
+pub(super) fn value(record: &Record, version: Version, expires_at: u64, indexed: u64) -> Vec<u8> {
+    let (owner, payload) = (record.owner(), record.payload());
+    let mut value = Vec::with_capacity(100 + owner.map_or(0, str::len) + payload.len());
+    value.extend_from_slice(b"ss1 ");
+    value.extend_from_slice(&self::version(version));
+    for time in [expires_at, owner.map_or(0, |_| indexed)] {
+        value.push(b' ');
+        value.extend_from_slice(&digits(time));
+    }
+    // Writing to a vector does not fail.
+    let _ = match rolling(record) {
+        Some((lifetime, begun_at)) => write!(value, " {lifetime} {begun_at} "),
+        None => write!(value, " - 0 "),
+    };
+    let _ = match owner {
+        Some(owner) => write!(value, "{} {owner}", owner.len()),
+        None => write!(value, "- "),
+    };
+    value.extend_from_slice(payload);
+    value
 }
 
 /// The record in a value; `None` when the value is of another make.

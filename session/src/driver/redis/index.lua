@@ -1,3 +1,3 @@
 -- KEYS: the set of an owner. ARGV: now, until when at the longest, the session's name.
-index(KEYS[1], ARGV[3], tonumber(ARGV[2]), now)
-return {1}
+index(KEYS[1], ARGV[3], ARGV[2])
+return 1

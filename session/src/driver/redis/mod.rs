@@ -5,6 +5,7 @@
 //! * `tracking.rs`: the server's word that sessions have changed, for caches.
 //! * `scripts.rs` and the `.lua` files: what the server does in one step.
 //! * `format.rs`: a record as one string, and the names of keys.
+//! * `write.rs`: what a write sends.
 //! * `driver.rs`: a [`Driver`](crate::Driver) of these.
 //! * `owners.rs`: its index of owners.
 //! * `error.rs`: what can go wrong, told without keys, values and addresses.
@@ -17,5 +18,6 @@ mod format;
 mod owners;
 mod scripts;
 mod tracking;
+mod write;
 
 pub use driver::RedisDriver;

@@ -1,5 +1,3 @@
 -- KEYS: the set of an owner. ARGV: now.
--- Answers {1, sessions...}: those that may be live.
-local sessions = redis.call('ZRANGE', KEYS[1], '(' .. ARGV[1], '+inf', 'BYSCORE')
-table.insert(sessions, 1, 1)
-return sessions
+-- Answers the sessions that may be live.
+return redis.call('ZRANGE', KEYS[1], '(' .. now, '+inf', 'BYSCORE')

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use tokio::task::JoinSet;
 
 use super::RedisDriver;
+use super::error::unexpected;
 use super::scripts::SCRIPTS;
 use crate::driver::{Driver, OwnerIndex};
 use crate::error::DriverError;
@@ -42,10 +43,9 @@ impl OwnerIndex for RedisDriver {
         })
         .await?;
         let count = destroyed.len() as u64;
-        let noted = destroyed.into_iter().filter_map(|(key, mut answer)| {
-            let (_owner, until) = (answer.text(), answer.text()?);
-            Some((key, until))
-        });
+        let noted = destroyed
+            .into_iter()
+            .filter_map(|(key, former)| Some((key, former?.until)));
         let noted: Vec<_> = noted.collect();
         if !noted.is_empty() {
             self.unindex(owner, &noted).await?;
@@ -57,9 +57,12 @@ impl OwnerIndex for RedisDriver {
 impl RedisDriver {
     /// The sessions that the set of an owner has: all that are its, and perhaps some that were.
     async fn noted(&self, owner: &str) -> Result<Vec<StoreKey>, DriverError> {
+        const PURPOSE: &str = "look for an owner's sessions";
         let set = self.owner(owner);
-        let call = SCRIPTS.noted.call().key(&set).number(self.now());
-        Ok(self.run("look for an owner's sessions", call).await?.keys())
+        let call = SCRIPTS.noted.call(&[&set], self.now());
+        let answer = self.run(PURPOSE, &call).await?;
+        let keys: Vec<String> = redis::from_redis_value(answer).map_err(|_| unexpected(PURPOSE))?;
+        Ok(keys.iter().filter_map(|key| key.parse().ok()).collect())
     }
 }
 

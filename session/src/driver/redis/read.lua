@@ -1,24 +1,29 @@
--- KEYS: the session. ARGV: now; to prolong it as well: the lifetime of all sessions, how long they last in any case or 0, the latest end there is.
--- Answers {0}: nothing, {1, value}, {2}: something that is no record, which is left alone, or {3, value}: prolonged.
-local record, foreign = find(KEYS[1], now)
-if foreign then return {2} end
-if not record then return {0} end
+-- KEYS: the session. ARGV: now; to prolong it as well: between which two ends it has for long enough if it has the lifetime of all, that lifetime,
+-- how long sessions last in any case or 0, the latest end there is.
+-- Answers nothing, the record, {the record} when it has been prolonged, or 0: something that is no record, which is left alone.
+local key = KEYS[1]
+local value = redis.pcall('GET', key)
+if not value then return false end
+local version, expires_at, indexed = head(value)
+if not version then return 0 end
+if expires_at <= now then return false end
 -- Somebody has taken its end away, or brought it back without one.
-if redis.call('PTTL', KEYS[1]) == -1 then
-  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', record.expires_at))
-end
-if not ARGV[2] or not record.lifetime then return {1, record.value} end
+if redis.call('PTTL', key) == -1 then redis.call('PEXPIREAT', key, plain(expires_at)) end
+if not ARGV[2] then return value end
+if expires_at > ARGV[2] and expires_at < ARGV[3] and string.sub(value, HEAD + 1, HEAD + 2) == '0 ' then return value end
+local lifetime, begun_at, owner = string.match(value, '^([%d-]+) (%d+) ([%d-]+) ', HEAD + 1)
+if lifetime == '-' then return value end
 
 -- As `Settings::moved_expiry` says: by its own lifetime if it has one, never beyond its deadline, and only if it is worth it.
-local lifetime = record.lifetime > 0 and record.lifetime or tonumber(ARGV[2])
-local expires_at = math.min(now + lifetime, tonumber(ARGV[4]))
-local absolute = tonumber(ARGV[3])
-if absolute > 0 and record.begun_at > 0 then
-  expires_at = math.min(expires_at, record.begun_at + absolute)
-end
-local worth_it = math.abs(expires_at - record.expires_at) >= math.max(lifetime / 10, 1)
+lifetime, begun_at = tonumber(lifetime), tonumber(begun_at)
+if lifetime == 0 then lifetime = tonumber(ARGV[4]) end
+local moved = math.min(now + lifetime, tonumber(ARGV[6]))
+local absolute = tonumber(ARGV[5])
+if absolute > 0 and begun_at > 0 then moved = math.min(moved, begun_at + absolute) end
+local worth_it = math.abs(moved - expires_at) >= math.max(lifetime / 10, 1)
+moved = string.format('%015.0f', moved)
 -- Where the set of the owner has to be told first, that is left to a touch.
-local told = not record.owner or record.indexed >= expires_at
-if not (worth_it and told and expires_at > now) then return {1, record.value} end
-move(KEYS[1], expires_at, record.indexed)
-return {3, redis.call('GET', KEYS[1])}
+local told = owner == '-' or indexed >= moved
+if not (worth_it and told and moved > now) then return value end
+move(key, moved, indexed)
+return {redis.call('GET', key)}

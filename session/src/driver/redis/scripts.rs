@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, cmd};
+use redis::{Arg, Cmd, ToRedisArgs, cmd};
+
+use super::format;
 
 /// A script, by which the server knows it.
 pub(super) struct Script {
@@ -16,13 +18,11 @@ impl Script {
         Self { code, hash }
     }
 
-    /// The call of a script that the server has.
-    pub(super) fn call(&self) -> Call<'_> {
-        Call {
-            script: self,
-            keys: Vec::new(),
-            arguments: Vec::new(),
-        }
+    /// Calls the script, with the keys it is about and the time.
+    pub(super) fn call(&self, keys: &[&str], now: u64) -> Call<'_> {
+        let mut command = cmd("EVALSHA");
+        command.arg(&self.hash).arg(keys.len()).arg(keys);
+        Call { script: self, command }.time(now)
     }
 
     /// Gives the script to the server.
@@ -36,49 +36,33 @@ impl Script {
 /// A script with its keys and arguments.
 pub(super) struct Call<'a> {
     script: &'a Script,
-    keys: Vec<&'a str>,
-    arguments: Vec<Argument<'a>>,
+    command: Cmd,
 }
 
-enum Argument<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-}
+impl Call<'_> {
+    /// A time in milliseconds, as the scripts compare it.
+    pub(super) fn time(self, millis: u64) -> Self {
+        self.arg(&format::digits(millis)[..])
+    }
 
-impl<'a> Call<'a> {
-    pub(super) fn key(mut self, key: &'a str) -> Self {
-        self.keys.push(key);
+    pub(super) fn arg(mut self, argument: impl ToRedisArgs) -> Self {
+        self.command.arg(argument);
         self
     }
 
-    pub(super) fn number(mut self, number: u64) -> Self {
-        self.arguments.push(Argument::Number(number));
-        self
-    }
-
-    pub(super) fn bytes(mut self, bytes: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
-        self.arguments.push(Argument::Bytes(bytes.as_ref()));
-        self
-    }
-
-    /// By its hash, for a server that has it.
-    pub(super) fn by_hash(&self) -> Cmd {
-        self.command("EVALSHA", &self.script.hash)
+    /// For a server that has the script.
+    pub(super) fn by_hash(&self) -> &Cmd {
+        &self.command
     }
 
     /// In full, for a server that has lost it, or never had it. It keeps it from then on.
     pub(super) fn in_full(&self) -> Cmd {
-        self.command("EVAL", self.script.code)
-    }
-
-    fn command(&self, name: &str, script: &str) -> Cmd {
-        let mut command = cmd(name);
-        command.arg(script).arg(self.keys.len()).arg(&self.keys);
-        for argument in &self.arguments {
-            match argument {
-                Argument::Number(number) => command.arg(number),
-                Argument::Bytes(bytes) => command.arg(bytes),
-            };
+        let mut command = cmd("EVAL");
+        command.arg(self.script.code);
+        for argument in self.command.args_iter().skip(2) {
+            if let Arg::Simple(bytes) = argument {
+                command.arg(bytes);
+            }
         }
         command
     }

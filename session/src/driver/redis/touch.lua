@@ -1,16 +1,18 @@
 -- KEYS: the session. ARGV: now, expires at, index until, whose set has it already: '-' or '+' and the owner.
--- Answers {0}: nothing there; {1}; {2, the owner, indexed until}: ended by this; {3, the owner}: its set has to be told first.
-local expires_at, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
-local record = find(KEYS[1], now)
-if not record then return {0} end
+-- Answers nothing when nothing is there, 1, {the owner, indexed until} when it has ended by this and was somebody's, {the owner} when its set has to be told first.
+local key, expires_at = KEYS[1], ARGV[2]
+local value = redis.pcall('GET', key)
+local version, ends, indexed = nil, nil, nil
+if value then version, ends, indexed = head(value) end
+if not version or ends <= now then return false end
+local owner = indexed ~= NEVER and owner_of(value)
 if expires_at <= now then
-  redis.call('DEL', KEYS[1])
-  return {2, record.owner, string.format('%.0f', record.indexed)}
+  redis.call('DEL', key)
+  return owner and {owner, plain(indexed)} or 1
 end
-local indexed = record.indexed
-if record.owner and indexed < expires_at then
-  if ARGV[4] ~= '+' .. record.owner then return {3, record.owner} end
-  indexed = limit
+if owner and indexed < expires_at then
+  if ARGV[4] ~= '+' .. owner then return {owner} end
+  indexed = ARGV[3]
 end
-move(KEYS[1], expires_at, indexed)
-return {1}
+move(key, expires_at, indexed)
+return 1

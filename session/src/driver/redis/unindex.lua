@@ -5,4 +5,4 @@ for at = 2, #ARGV, 2 do
     redis.call('ZREM', KEYS[1], ARGV[at])
   end
 end
-return {1}
+return 1
