@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use session_schema::testing::ManualClock;
 use session_schema::{Driver, Expected, OwnerIndex, RedisDriver, Session, SessionLayer};
-use session_tests::App;
 use session_tests::servers::{Monitor, Redis, RedisCluster};
+use session_tests::{App, Log};
+use tracing::Level;
 
 use super::{HOUR, create, done, driver, key, record};
 
@@ -26,7 +27,10 @@ async fn site() -> (App, ManualClock, Monitor, Redis) {
 fn assert_asked(monitor: &mut Monitor, times: usize) {
     let (arrived, _) = monitor.take();
     assert_eq!(arrived.len(), times, "{arrived:#?}");
-    let is_ours = |command: &String| command.starts_with("\"EVALSHA\"") || command.starts_with("\"SET\"");
+    let is_ours = |command: &String| {
+        let names = ["\"EVALSHA\"", "\"GET\"", "\"SET\""];
+        names.iter().any(|name| command.starts_with(name))
+    };
     assert!(arrived.iter().all(is_ours), "{arrived:#?}");
 }
 
@@ -150,4 +154,34 @@ async fn a_record_gets_its_expiry_with_its_content() {
         moves.len() == 1 && moves[0].ends_with(&format!("\"{}\"", millis(&later))),
         "{inside:#?}"
     );
+}
+
+#[tokio::test]
+async fn a_read_that_has_nothing_to_prolong_is_no_script_once_that_is_known() {
+    let (app, clock, mut monitor, server) = site().await;
+    let browser = app.browser();
+    browser.visit(|session| session.put("a", 1).unwrap()).await.value();
+    monitor.take();
+    let mut read = async || {
+        monitor.take();
+        let found = browser.visit(|session| session.has("a")).await.value();
+        let (arrived, _) = monitor.take();
+        let names: Vec<_> = arrived.iter().filter_map(|command| command.split('"').nth(1)).collect();
+        (found, names.join(" "))
+    };
+    assert_eq!(read().await, (true, "EVALSHA".to_owned()));
+    assert_eq!(read().await, (true, "GET".to_owned()));
+    // A tenth of the lifetime, which is two hours unless said otherwise.
+    clock.advance(HOUR / 5);
+    assert_eq!(read().await, (true, "EVALSHA".to_owned()));
+    assert_eq!(read().await, (true, "GET".to_owned()));
+
+    // Something of another type has been put there: the script sees what it is.
+    let stored: Vec<String> = server.ask(&["KEYS", "*"]);
+    server.ask::<redis::Value>(&["DEL", &stored[0]]);
+    server.ask::<redis::Value>(&["HSET", &stored[0], "a field", "of somebody"]);
+    let log = Log::capture();
+    assert_eq!(read().await, (false, "GET EVALSHA".to_owned()));
+    let warnings = log.at(Level::WARN);
+    assert!(warnings.iter().any(|entry| entry.message.contains("is no session")));
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use redis::Value;
 use redis::cluster::ClusterClient;
 use redis::sentinel::SentinelClient;
+use redis::{Value, cmd};
 
 use super::address;
 use super::connection::{Link, Source};
+use super::due::Due;
 use super::error::{driver_error, unexpected};
 use super::format::{self, index_until, millis};
 use super::scripts::{Call, SCRIPTS};
@@ -25,13 +26,14 @@ use crate::record::Record;
 ///
 /// * One command reads a session, and prolongs it when that is due, and one writes it, over one connection that all requests share. Where the owner of a session changes there are
 ///   one or two more.
-/// * Each command is a script, so each is one atomic step. A server that has lost the scripts, by a restart or `SCRIPT FLUSH`, is given them again.
+/// * Each command is one atomic step: a script, or `GET` and `SET NX` where these do as well. A server that has lost the scripts, by a restart or `SCRIPT FLUSH`,
+///   is given them again.
 /// * A connection that is cut, or over which nothing comes back, is replaced by the next request. A command whose answer was lost is sent
 ///   once more, and a write that had been done already is known by its version: it counts once.
 /// * While the server is away every request gets an error ([`DriverError::unavailable`]), none waits for longer than some seconds, and nothing has to
 ///   be restarted when it is back.
 /// * Every record ends by itself: its expiry is set in the same command as its content, as a moment and not as a span. One that has lost its
-///   expiry gets it back when it is read. [`gc`](Driver::gc) has nothing to do.
+///   expiry gets it back by the next script that reads it. [`gc`](Driver::gc) has nothing to do.
 /// * What is under a session's key but is no session of this driver reads as nothing, with a warning, and is left alone.
 /// * It [reports changes](Driver::watch), so that a [cache](https://docs.rs/session-schema/latest/session_schema/struct.CachedDriver.html) in front of it shows at once what
 ///   another server did; see [below](RedisDriver#behind-a-cache).
@@ -50,7 +52,7 @@ use crate::record::Record;
 ///
 /// # What is promised, and what is not
 ///
-/// Reads and writes go to masters only: a replica refuses the scripts. A master that dies may have answered for a write of the last moment which its replica does
+/// Reads and writes go to masters only: a replica refuses scripts and writes, and a plain `GET` is only sent over a connection that has run a script for the same session. A master that dies may have answered for a write of the last moment which its replica does
 /// not know; that is how Redis replicates. So `appendfsync`, `min-replicas-to-write` and the like say how much a crash can take back: with
 /// `appendfsync always` a server that is killed and started again has lost nothing it had answered for.
 ///
@@ -81,6 +83,7 @@ use crate::record::Record;
 #[derive(Clone)]
 pub struct RedisDriver {
     pub(super) link: Arc<Link>,
+    due: Arc<Due>,
     prefix: Arc<str>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -116,6 +119,7 @@ impl RedisDriver {
     fn over(source: Source) -> Self {
         Self {
             link: Arc::new(Link::new(source)),
+            due: Arc::new(Due::new()),
             prefix: "session:".into(),
             clock: Arc::new(SystemClock),
         }
@@ -153,25 +157,33 @@ impl RedisDriver {
         answer.map_err(|error| driver_error(purpose, &error))
     }
 
-    /// The record that a call of the script for reading finds, and whether it has been prolonged.
-    async fn read_by(&self, call: &Call<'_>) -> Result<Option<(Record, bool)>, DriverError> {
-        let (value, prolonged) = match self.run("read a session", call).await? {
+    /// What the script for reading finds.
+    async fn read_by(&self, call: &Call<'_>) -> Result<Option<Read>, DriverError> {
+        let read = match self.run("read a session", call).await? {
             Value::Nil => return Ok(None),
-            Value::BulkString(value) => (Some(value), false),
-            Value::Array(mut values) => match values.pop() {
-                Some(Value::BulkString(value)) => (Some(value), true),
-                _ => (None, true),
-            },
-            _ => (None, false),
+            Value::BulkString(value) => Read::of(value, false),
+            Value::Array(mut values) => values.pop().and_then(bytes).and_then(|value| Read::of(value, true)),
+            _ => None,
         };
-        let record = value.and_then(format::parse);
-        if record.is_none() {
+        if read.is_none() {
             tracing::warn!(
                 target: "session_schema",
                 "what Redis has under the key of a session is no session; the visitor gets an empty one, it is left alone"
             );
         }
-        Ok(record.map(|record| (record, prolonged)))
+        Ok(read)
+    }
+
+    /// What a plain `GET` finds; `None` when a script has to look at it.
+    async fn glance(&self, session: &str) -> Result<Option<Option<Record>>, DriverError> {
+        let mut command = cmd("GET");
+        match self.link.send(command.arg(session)).await {
+            Ok(Value::Nil) => Ok(Some(None)),
+            Ok(Value::BulkString(value)) => Ok(format::parse(value).map(Some)),
+            Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
+            Err(error) => Err(driver_error("read a session", &error)),
+            Ok(_) => Ok(None),
+        }
     }
 
     /// Tells the set of an owner that a session is its.
@@ -249,7 +261,7 @@ impl Driver for RedisDriver {
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
         let session = self.session(key);
         let read = self.read_by(&SCRIPTS.read.call(&[&session], self.now())).await?;
-        Ok(read.map(|(record, _)| record))
+        Ok(read.map(|read| read.record))
     }
 
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
@@ -346,19 +358,42 @@ impl RollingRead for RedisDriver {
         lifetime: Duration,
         absolute: Option<Duration>,
     ) -> Result<Option<(Record, bool)>, DriverError> {
-        let (session, now) = (self.session(key), self.now());
+        let (session, now, connection) = (self.session(key), self.now(), self.link.number());
+        if self.due.is_later(key, connection, now)
+            && let Some(found) = self.glance(&session).await?
+            // Over another connection, perhaps to a replica, it would not count.
+            && self.link.number() == connection
+        {
+            let live = found.filter(|record| millis(record.expires_at()) > now);
+            return Ok(live.map(|record| (record, false)));
+        }
         let [lifetime, absolute] = [Some(lifetime), absolute].map(|span| span.map_or(0, longest_millis));
-        // The ends that are near enough to where a read would move them.
-        let (from, to) = match absolute {
-            0 => (
-                (now + lifetime).saturating_sub(lifetime / 10),
-                now + lifetime + lifetime / 10,
-            ),
-            _ => (0, 0),
-        };
-        let call = SCRIPTS.read.call(&[&session], now).time(from).time(to);
-        self.read_by(&call.arg(lifetime).arg(absolute).arg(millis(end_of_time())))
-            .await
+        let call = SCRIPTS.read.call(&[&session], now).arg(lifetime).arg(absolute);
+        let read = self.read_by(&call.arg(millis(end_of_time()))).await?;
+        if let Some(read) = read.as_ref().filter(|read| read.has_lifetime_of_all) {
+            let expires_at = millis(read.record.expires_at());
+            self.due
+                .note(key, connection, (expires_at + lifetime / 10).saturating_sub(lifetime));
+        }
+        Ok(read.map(|read| (read.record, read.prolonged)))
+    }
+}
+
+/// What was read by the script.
+struct Read {
+    record: Record,
+    prolonged: bool,
+    has_lifetime_of_all: bool,
+}
+
+impl Read {
+    fn of(value: Vec<u8>, prolonged: bool) -> Option<Self> {
+        let has_lifetime_of_all = format::has_lifetime_of_all(&value);
+        format::parse(value).map(|record| Self {
+            record,
+            prolonged,
+            has_lifetime_of_all,
+        })
     }
 }
 
@@ -383,9 +418,13 @@ impl Former {
     }
 }
 
-fn text(value: Value) -> Option<String> {
+fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        Value::BulkString(bytes) => Some(bytes),
         _ => None,
     }
+}
+
+fn text(value: Value) -> Option<String> {
+    bytes(value).and_then(|bytes| String::from_utf8(bytes).ok())
 }

@@ -12,6 +12,9 @@ use crate::id::StoreKey;
 use crate::payload::key;
 use crate::record::{Record, Version};
 
+/// Where the lifetime is in a record, after what has a fixed length.
+const LIFETIME_AT: usize = 53;
+
 /// Where a session is. The braces are Redis's own mark of what counts for the slot of a cluster, so that whatever else there will be of a session
 /// can be in the same one.
 pub(super) fn session(prefix: &str, key: &StoreKey) -> String {
@@ -111,6 +114,11 @@ pub(super) fn parse(mut value: Vec<u8>) -> Option<Record> {
     };
     value.drain(..head.end + head.owner.unwrap_or(0));
     Some(record(value).with_owner(owner))
+}
+
+/// Whether a read may prolong a record that was parsed by the lifetime that all sessions have.
+pub(super) fn has_lifetime_of_all(value: &[u8]) -> bool {
+    value.get(LIFETIME_AT..).is_some_and(|rest| rest.starts_with(b"0 "))
 }
 
 struct Head {

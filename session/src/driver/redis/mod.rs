@@ -6,6 +6,7 @@
 //! * `scripts.rs` and the `.lua` files: what the server does in one step.
 //! * `format.rs`: a record as one string, and the names of keys.
 //! * `write.rs`: what a write sends.
+//! * `due.rs`: from when on a read has something to prolong.
 //! * `driver.rs`: a [`Driver`](crate::Driver) of these.
 //! * `owners.rs`: its index of owners.
 //! * `error.rs`: what can go wrong, told without keys, values and addresses.
@@ -13,6 +14,7 @@
 mod address;
 mod connection;
 mod driver;
+mod due;
 mod error;
 mod format;
 mod owners;

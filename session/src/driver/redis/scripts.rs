@@ -20,8 +20,9 @@ impl Script {
 
     /// Calls the script, with the keys it is about and the time.
     pub(super) fn call(&self, keys: &[&str], now: u64) -> Call<'_> {
-        let mut command = cmd("EVALSHA");
-        command.arg(&self.hash).arg(keys.len()).arg(keys);
+        // Room for all but what a write sends.
+        let mut command = Cmd::with_capacity(12, 512);
+        command.arg("EVALSHA").arg(&self.hash).arg(keys.len()).arg(keys);
         Call { script: self, command }.time(now)
     }
 
