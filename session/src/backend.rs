@@ -102,6 +102,18 @@ impl Backend {
         Arc::new(Place { id, key, joined })
     }
 
+    /// What can be said without waiting for the store: of a request without an id, and of a first one whose session the driver has in memory.
+    pub(crate) fn find_at_hand(&self, first: Option<SessionId>) -> Option<Found> {
+        let Some(id) = first else { return Some(Found::Nothing) };
+        let (driver, now) = (self.store.opened()?, self.clock.now());
+        let place = self.place_of(id);
+        let record = driver.at_hand(&place.key, now)?;
+        match self.judge(&record, now) {
+            Verdict::Live => Some(Found::Session(Stored::new(place, record), now, None)),
+            Verdict::Moved | Verdict::Dead => None,
+        }
+    }
+
     /// The first of the ids that leads to a live session. They are asked for one by one, so that nothing but their number is
     /// kept while the store is asked.
     pub(crate) async fn find(

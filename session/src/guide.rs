@@ -8,3 +8,6 @@ pub mod faults {}
 
 #[doc = include_str!("../docs/concurrency.md")]
 pub mod concurrency {}
+
+#[doc = include_str!("../docs/stores.md")]
+pub mod stores {}

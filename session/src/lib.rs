@@ -80,6 +80,7 @@
 //! | settings from a file or the environment, drivers by name, "log out everywhere else" | [`Config`], [`SessionManager`] |
 //! | handlers that must run one at a time | `Exclusive` |
 //! | a store of your own | [`Driver`], `testing` |
+//! | which store when, what each promises and costs, how large it must be | [`guide::stores`] |
 //! | what becomes of sessions when servers, disks and clocks fail | [`guide::faults`] |
 //!
 //! # Features

@@ -51,6 +51,11 @@ impl Store {
         &self.driver
     }
 
+    /// The driver, if it has been opened.
+    pub(crate) fn opened(&self) -> Option<&dyn Driver> {
+        self.opened.initialized().then_some(&*self.driver)
+    }
+
     /// Opens the driver, the first time.
     pub(crate) async fn open(&self) -> Result<(), DriverError> {
         self.opened.get_or_try_init(|| self.driver.open()).await?;

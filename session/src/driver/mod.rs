@@ -121,6 +121,14 @@ pub trait Driver: Send + Sync + 'static {
         None
     }
 
+    /// What [`read`](Driver::read) would answer at the moment `now`, where the driver has it in the memory of this process and so need not be waited for; `None`
+    /// where it has not, or does not know. The layer spares itself the future, the time limit and a second look at the clock.
+    #[doc(hidden)]
+    fn at_hand(&self, key: &StoreKey, now: SystemTime) -> Option<Record> {
+        _ = (key, now);
+        None
+    }
+
     /// Has `watcher` told of changes in the store from now on, by whomever they are made, for as long as the driver lives; `false`, and nothing else, if the
     /// store does not report any. [`CachedDriver`](https://docs.rs/session-schema/latest/session_schema/struct.CachedDriver.html) asks for it once, when the driver has been
     /// opened, and reads from the store until it is told that it is [watching](Watcher::watching).
@@ -220,6 +228,9 @@ macro_rules! forward_driver {
             }
             fn rolling(&self) -> Option<&dyn RollingRead> {
                 (**self).rolling()
+            }
+            fn at_hand(&self, key: &StoreKey, now: SystemTime) -> Option<Record> {
+                (**self).at_hand(key, now)
             }
             fn watch(&self, watcher: Arc<dyn Watcher>) -> bool {
                 (**self).watch(watcher)

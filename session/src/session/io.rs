@@ -36,11 +36,28 @@ impl Session {
 
     /// Loads the session for a request that is perhaps `speculative`.
     pub(crate) async fn start_as(&self, speculative: impl Fn() -> bool) -> Result<()> {
-        if self.is_started() {
+        if self.is_started() || self.start_at_hand(&speculative)? {
             return Ok(());
         }
-        let _gate = self.gate().await;
-        self.load(speculative).await
+        // Boxed, so that the future of every handler is not as large as this one.
+        Box::pin(async {
+            let _gate = self.gate().await;
+            self.load(speculative).await
+        })
+        .await
+    }
+
+    /// Loads the session if nobody has to be waited for: there is none, or the driver has it in memory. Says whether it did.
+    fn start_at_hand(&self, speculative: impl Fn() -> bool) -> Result<bool> {
+        let Ok(_gate) = self.0.io.try_lock() else {
+            return Ok(false);
+        };
+        let backend = &*self.0.backend;
+        match backend.find_at_hand(self.0.source.nth_id(0, backend.cookie.name())) {
+            Some(found) if !self.is_started() => self.take(found, speculative).map(|()| true),
+            Some(_) => Ok(true),
+            None => Ok(false),
+        }
     }
 
     /// Waits until nobody else of this request asks the store; hardly ever has to.
