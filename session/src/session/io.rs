@@ -36,10 +36,10 @@ impl Session {
 
     /// Loads the session for a request that is perhaps `speculative`.
     pub(crate) async fn start_as(&self, speculative: impl Fn() -> bool) -> Result<()> {
-        if self.is_started() || self.start_at_hand(&speculative)? {
+        if self.start_at_hand(&speculative)? {
             return Ok(());
         }
-        // Boxed, so that the future of every handler is not as large as this one.
+        // Boxed, because the future of every handler would be as large as this one otherwise.
         Box::pin(async {
             let _gate = self.gate().await;
             self.load(speculative).await
@@ -47,13 +47,17 @@ impl Session {
         .await
     }
 
-    /// Loads the session if nobody has to be waited for: there is none, or the driver has it in memory. Says whether it did.
+    /// Loads the session if nobody has to be waited for: that has been done, there is none, or the driver has it in memory. Says whether it is loaded.
     fn start_at_hand(&self, speculative: impl Fn() -> bool) -> Result<bool> {
+        if self.is_started() {
+            return Ok(true);
+        }
         let Ok(_gate) = self.0.io.try_lock() else {
             return Ok(false);
         };
         let backend = &*self.0.backend;
         match backend.find_at_hand(self.0.source.nth_id(0, backend.cookie.name())) {
+            // Somebody may have been faster.
             Some(found) if !self.is_started() => self.take(found, speculative).map(|()| true),
             Some(_) => Ok(true),
             None => Ok(false),
