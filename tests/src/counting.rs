@@ -108,6 +108,12 @@ impl<D: Driver> Driver for CountingDriver<D> {
         self.inner.read(key).await
     }
 
+    fn at_hand(&self, key: &StoreKey, now: SystemTime) -> Option<Record> {
+        let record = self.inner.at_hand(key, now)?;
+        self.count(|counters| &counters.read);
+        Some(record)
+    }
+
     async fn read_fresh(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
         self.count(|counters| &counters.read);
         self.inner.read_fresh(key).await

@@ -214,6 +214,14 @@ impl<D: Driver> Driver for FaultyDriver<D> {
         self.inner.read(key).await
     }
 
+    fn at_hand(&self, key: &StoreKey, now: SystemTime) -> Option<Record> {
+        // What is to fail or to wait is asked.
+        let plan = self.faults.lock();
+        let undisturbed = plan.faults.is_empty() && plan.delays.is_empty();
+        drop(plan);
+        undisturbed.then(|| self.inner.at_hand(key, now)).flatten()
+    }
+
     async fn read_fresh(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
         self.faults.strike(Call::Read).await?;
         self.inner.read_fresh(key).await

@@ -10,6 +10,7 @@
 #![expect(clippy::missing_panics_doc, reason = "what tests share panics where a test would")]
 
 mod app;
+mod at_hand;
 mod browser;
 pub mod counted;
 mod counting;
@@ -55,7 +56,7 @@ macro_rules! on_every_driver {
     (in_parallel: $($test:ident),* $(,)?) => {
         $crate::on_every_driver! {
             @drivers tokio::test(flavor = "multi_thread", worker_threads = 4); [$($test),*];
-            memory_in_parallel Memory, file_in_parallel File, sqlite_in_parallel Sqlite, postgres_in_parallel Postgres,
+            memory_in_parallel Memory, at_hand_in_parallel AtHand, file_in_parallel File, sqlite_in_parallel Sqlite, postgres_in_parallel Postgres,
             mysql_in_parallel MySql, redis_in_parallel Redis
         }
     };
@@ -73,7 +74,7 @@ macro_rules! on_every_driver {
     ($($test:ident),* $(,)?) => {
         $crate::on_every_driver! {
             @drivers tokio::test; [$($test),*];
-            memory Memory, file File, sqlite Sqlite, postgres Postgres, mysql MySql, redis Redis
+            memory Memory, at_hand AtHand, file File, sqlite Sqlite, postgres Postgres, mysql MySql, redis Redis
         }
     };
 }

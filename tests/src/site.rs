@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tower_sessions_memory_store::MemoryStore;
 
 use crate::app::App;
+use crate::at_hand::AtHand;
 use crate::counting::{Calls, CountingDriver};
 use crate::faults::{Faults, FaultyDriver};
 use crate::servers::{Redis, RedisCluster};
@@ -23,6 +24,8 @@ use crate::tables;
 pub enum Backing {
     /// `MemoryDriver`
     Memory,
+    /// The same, where a session that is there is loaded without asking: what the layer does with [`MemoryDriver`] and [`CachedDriver`] outside of tests.
+    AtHand,
     /// `FileDriver`, in a directory of its own.
     File,
     /// `RedisDriver`, over a server that the tests of a process share, with a prefix of its own.
@@ -82,6 +85,7 @@ impl Site {
             (Backing::Cached, _) => Arc::new(CachedDriver::new(redis(&clock), STALENESS).with_clock(clock.clone())),
             (Backing::TowerSessions, _) => Arc::new(tower_sessions(&clock)),
             (_, Some(directory)) => Arc::new(FileDriver::new(directory.path()).with_clock(clock.clone())),
+            (Backing::AtHand, _) => Arc::new(AtHand(MemoryDriver::new().with_clock(clock.clone()))),
             (_, None) => Arc::new(MemoryDriver::new().with_clock(clock.clone())),
         };
         let faulty = FaultyDriver::new(store.clone(), faults.clone());

@@ -56,7 +56,20 @@ pub use watch::Watcher;
 /// An expired record counts as absent in every method, from the moment it expires, whether or not [`gc`](Driver::gc) has run.
 ///
 /// Dropping the future of a method leaves the record as it was or as it was to become, and nothing in between. So does
-/// reading while another writes.
+/// reading while another writes. The layer drops what takes longer than its [time limit](crate::SessionLayer::with_store_timeout).
+///
+/// Not every record is a session: leases of [`Exclusive`](https://docs.rs/session-schema/latest/session_schema/struct.Exclusive.html), and the marks that lead from an id that was given up to
+/// the new one, are stored in the same way.
+///
+/// # Errors
+///
+/// [`DriverError::unavailable`] says that the store as a whole is out of reach: after five in a row the layer asks it for nothing for some seconds. What is
+/// wrong with one record, such as its size, is [`DriverError::backend`].
+///
+/// # A driver around another one
+///
+/// One that logs or measures passes on every method, those that have a default too: [`read_fresh`](Driver::read_fresh), or what is decided on fresh data is decided on what a
+/// cache knew; [`owners`](Driver::owners) and [`watch`](Driver::watch), or the store seems to have neither. `Arc` and `Box` do so.
 #[async_trait]
 pub trait Driver: Send + Sync + 'static {
     /// Makes what the store needs: the directory, the table. Called once before the first use; calling it again changes nothing.
@@ -79,8 +92,8 @@ pub trait Driver: Send + Sync + 'static {
     /// A store may keep the expiry to the millisecond only, rounded down: no record outlives what it said.
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError>;
 
-    /// The same, as it is in the store now. Only a driver that may answer [`read`](Driver::read) from memory of its own, and so with what was there a
-    /// moment ago, does anything else here; one that is put around another passes it on.
+    /// As [`read`](Driver::read), but never from a cache: the record as it is in the store now. A driver that caches has to say how; one around another driver
+    /// passes it on.
     async fn read_fresh(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
         self.read(key).await
     }
@@ -97,6 +110,10 @@ pub trait Driver: Send + Sync + 'static {
     /// another payload or owner, not even after the record was destroyed, or expired, and was made again.
     ///
     /// A record whose expiry is in the past is taken and absent at once.
+    ///
+    /// [`Written::Conflict`] and [`Written::Gone`] mean that this call has stored nothing. A driver that asks the store a second time, because an answer was lost, has to
+    /// know its own first attempt again, by the version it chose for instance; where it cannot tell it returns an error. An error leaves it open
+    /// whether the record was stored.
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError>;
 
     /// Moves the expiry of the record under `key`, be it later or earlier, and says whether there was one. Payload, owner and version stay,

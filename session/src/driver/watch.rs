@@ -7,8 +7,8 @@ use crate::id::StoreKey;
 ///
 /// The methods return at once and never wait, so they can be called from wherever the store's messages arrive.
 pub trait Watcher: Send + Sync + 'static {
-    /// From now on, the next change of every record that is read through the watched driver is reported, after the record was read. A record that was only
-    /// written through it, or has been reported since it was last read, may change without a report.
+    /// From now on every record that is read through the watched driver is reported when it next changes. After a report it has to be read again to be reported
+    /// again, and what was only written is not reported at all.
     fn watching(&self);
 
     /// The record under `key` was written, touched or destroyed, or has expired. Changes made through the watched driver itself need not be

@@ -27,7 +27,7 @@ use crate::store::Store;
 ///   the name, the first eight that are well-formed are looked up in order, and the first that leads to a session wins.
 /// * A store that is out of reach, or does not answer in [time](SessionLayer::with_store_timeout), is a 503 for requests that use their session, unless
 ///   [`LoadErrors::Empty`] says otherwise; all others go on. After five such calls in a row further ones fail at once, and one request now and
-///   then finds out whether the store answers again: after a second first, later every eight. A warning says when that begins, a line when it ends.
+///   then finds out whether the store answers again: after a second at first, later every eight seconds at most. A warning says when that begins, a line when it ends.
 /// * Expired means that the moment has come. An expiry is moved, in the store and in the browser, only when a tenth of the lifetime has
 ///   gone by since it was last moved.
 /// * Two layers on one request share the outer one's session; a warning says so once.
@@ -163,7 +163,7 @@ impl SessionLayer {
         self.with(|settings| settings.gc_interval = Some(interval).filter(|interval| !interval.is_zero()))
     }
 
-    /// How many bytes a session may have as JSON; 4 MiB unless said otherwise. A save of more fails.
+    /// How many bytes a session may have as JSON; 4 MiB unless said otherwise. A save of more fails, and a stored session that has more reads as an empty one.
     #[must_use]
     pub fn with_max_bytes(self, bytes: usize) -> Self {
         self.with(|settings| settings.max_bytes = bytes)

@@ -36,7 +36,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 /// A store for one history. Servers are shared by all of them, each of which has keys of its own there.
 pub(crate) fn store(backing: Backing, clock: impl Clock + Clone) -> (Arc<dyn Driver>, Option<TempDir>) {
     let store: Arc<dyn Driver> = match backing {
-        Backing::Memory => Arc::new(MemoryDriver::new().with_clock(clock)),
+        Backing::Memory | Backing::AtHand => Arc::new(MemoryDriver::new().with_clock(clock)),
         Backing::File => {
             let directory = TempDir::new().expect("a directory can be made");
             let driver = FileDriver::new(directory.path()).with_clock(clock);

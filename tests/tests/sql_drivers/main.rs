@@ -10,4 +10,5 @@ mod restart;
 mod sqlite;
 mod statements;
 mod tables;
+mod tls;
 mod values;
