@@ -55,10 +55,13 @@ impl Session {
         let Ok(_gate) = self.0.io.try_lock() else {
             return Ok(false);
         };
-        let backend = &*self.0.backend;
+        let (backend, timer) = (&*self.0.backend, Timer::start());
         match backend.find_at_hand(self.0.source.nth_id(0, backend.cookie.name())) {
             // Somebody may have been faster.
-            Some(found) if !self.is_started() => self.take(found, speculative).map(|()| true),
+            Some(found) if !self.is_started() => {
+                report_load(&timer, &found);
+                self.take(found, speculative).map(|()| true)
+            }
             Some(_) => Ok(true),
             None => Ok(false),
         }
@@ -85,10 +88,7 @@ impl Session {
             Ok(found) => found,
             Err(error) => return self.go_without(error),
         };
-        if let Some(elapsed) = timer.elapsed() {
-            let found = matches!(found, Found::Session(..));
-            tracing::debug!(target: "session_schema", found, ?elapsed, "a session was loaded");
-        }
+        report_load(&timer, &found);
         self.take(found, speculative)
     }
 
@@ -274,6 +274,13 @@ impl Session {
     /// The session of a request, if a layer or [`attach`](Session::attach) gave it one. It may not be [started](Session::start) yet.
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
         request.extensions().get().cloned()
+    }
+}
+
+fn report_load(timer: &Timer, found: &Found) {
+    if let Some(elapsed) = timer.elapsed() {
+        let found = matches!(found, Found::Session(..));
+        tracing::debug!(target: "session_schema", found, ?elapsed, "a session was loaded");
     }
 }
 

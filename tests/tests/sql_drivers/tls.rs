@@ -48,7 +48,8 @@ async fn a_postgres_behind_tls_is_used_if_its_certificate_is_trusted() {
     let (place, key) = (Place::of(Kind::Postgres), new_key());
     create(&driver, &key, &place.record("secret")).await;
     assert_eq!(driver.read(&key).await.unwrap().unwrap().payload(), b"secret");
-    let encrypted = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND query LIKE '%sessions%'";
+    let encrypted =
+        "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND query LIKE '%sessions%'";
     let encrypted: i64 = sqlx::query_scalar(encrypted).fetch_one(&pool).await.unwrap();
     assert!(encrypted > 0, "the driver's connections are encrypted");
 
