@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use session_schema::testing::ManualClock;
-use session_schema::{CachedDriver, Driver, Expected, MemoryDriver, Record, StoreKey, Written};
+use session_schema::{CachedDriver, Driver, Expected, MemoryDriver, Record, SessionLayer, StoreKey, Written};
+use session_tests::{App, Call, Faults, FaultyDriver};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -85,4 +86,21 @@ async fn a_pointer_to_a_driver_has_at_hand_what_the_driver_has() {
     let driver: Arc<dyn Driver> = Arc::new(Box::new(MemoryDriver::new()));
     store(&driver).await;
     assert!(both(&driver).await.is_some());
+}
+
+#[tokio::test]
+async fn what_is_at_hand_is_read_while_the_store_is_down_and_spared() {
+    let faults = Faults::default();
+    let store_below = FaultyDriver::new(MemoryDriver::new(), faults.clone());
+    let app = App::new(SessionLayer::new(CachedDriver::new(store_below, MINUTE)));
+    let known = app.browser();
+    known.visit(|session| session.put("user", 7).unwrap()).await.value();
+    faults.unreachable(Call::Read);
+    for _ in 0..10 {
+        let stranger = app.browser();
+        stranger.set_id(&"s".repeat(40));
+        assert_eq!(stranger.visit(|_| ()).await.status, 503);
+    }
+    let user = known.visit(|session| session.get::<u32>("user").unwrap()).await;
+    assert_eq!(user.value(), Some(7));
 }
