@@ -10,10 +10,10 @@ CREATE TABLE IF NOT EXISTS "sessions" (
     version BIGINT NOT NULL                            -- a new random number with every write
 );
 
-CREATE INDEX IF NOT EXISTS "sessions_expires_at" ON "sessions" (expires_at);
+CREATE INDEX IF NOT EXISTS "sessions_expires_idx" ON "sessions" (expires_at);
 
 -- By hash, because an owner may be longer than what the usual index takes.
-CREATE INDEX IF NOT EXISTS "sessions_owner" ON "sessions" USING hash (owner);
+CREATE INDEX IF NOT EXISTS "sessions_owner_idx" ON "sessions" USING hash (owner);
 
 -- Which of these files have been run. The driver refuses a table that has seen one that it does not know.
 CREATE TABLE IF NOT EXISTS "sessions_schema" (version BIGINT NOT NULL PRIMARY KEY);

@@ -9,9 +9,9 @@ CREATE TABLE IF NOT EXISTS "sessions" (
     version INTEGER NOT NULL               -- a new random number with every write
 );
 
-CREATE INDEX IF NOT EXISTS "sessions_expires_at" ON "sessions" (expires_at);
+CREATE INDEX IF NOT EXISTS "sessions_expires_idx" ON "sessions" (expires_at);
 
-CREATE INDEX IF NOT EXISTS "sessions_owner" ON "sessions" (owner) WHERE owner IS NOT NULL;
+CREATE INDEX IF NOT EXISTS "sessions_owner_idx" ON "sessions" (owner) WHERE owner IS NOT NULL;
 
 -- Which of these files have been run. The driver refuses a table that has seen one that it does not know.
 CREATE TABLE IF NOT EXISTS "sessions_schema" (version INTEGER NOT NULL PRIMARY KEY);

@@ -84,6 +84,22 @@ on_every_database! {
 }
 
 #[tokio::test]
+async fn a_table_has_its_indexes_whatever_the_tables_beside_it_are_called() {
+    for kind in [Kind::Postgres, Kind::Sqlite] {
+        let mut place = Place::of(kind);
+        place.url = Some(place.url());
+        let own = place.table.clone();
+        for table in [format!("{own}_owner"), format!("{own}_expires_at"), own.clone()] {
+            place.table = table;
+            place.open().await;
+        }
+        for index in ["owner_idx", "expires_idx"] {
+            place.execute(&format!("DROP INDEX \"{own}_{index}\"")).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_table_can_be_in_a_schema_of_postgres() {
     let mut place = Place::of(Kind::Postgres);
     place.url = Some(Postgres::shared().url(""));
@@ -97,7 +113,7 @@ async fn a_table_can_be_in_a_schema_of_postgres() {
         .execute("SELECT payload FROM \"Web\".sessions WHERE expires_at > 0")
         .await;
     place
-        .execute("DROP INDEX \"Web\".sessions_owner, \"Web\".sessions_expires_at")
+        .execute("DROP INDEX \"Web\".sessions_owner_idx, \"Web\".sessions_expires_idx")
         .await;
 }
 

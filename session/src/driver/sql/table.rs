@@ -8,7 +8,7 @@ use crate::error::ConfigError;
 /// What the migration files call it.
 const DEFAULT: &str = "sessions";
 
-/// PostgreSQL cuts names off after 63 bytes, and that of an index is up to 11 longer.
+/// PostgreSQL cuts names off after 63 bytes, and that of an index is up to 12 longer.
 const LONGEST: usize = 50;
 
 /// A table, perhaps in a schema (which MySQL calls a database). It consists of letters, digits and `_`, and is quoted wherever it is used.
@@ -75,7 +75,7 @@ impl Table {
         let mut script = script
             .replace(&quoted(DEFAULT), &self.quoted::<D>())
             .replace(&quoted(&format!("{DEFAULT}_schema")), &self.quoted_schema::<D>());
-        for index in ["expires_at", "owner"] {
+        for index in ["expires_idx", "owner_idx"] {
             script = script.replace(
                 &quoted(&format!("{DEFAULT}_{index}")),
                 &quoted(&format!("{name}_{index}")),
