@@ -40,6 +40,10 @@ async fn a_url_of_another_driver_is_an_error_that_does_not_repeat_it() {
     for (driver, url) in [
         ("postgres", "mysql://me:secret@h/"),
         ("mysql", "postgres://me:secret@h/"),
+        ("sqlite", "mysql://me:secret@h/"),
+        ("sqlite", "mysql:secret"),
+        ("sqlite", "sqlite3://secret.db"),
+        ("sqlite", "file:secret.db"),
     ] {
         let manager = SessionManager::new(config(driver, Some(url.into()))).unwrap();
         let error = manager

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use session_schema::{DriverError, Expected, MySqlDriver, PostgresDriver, SqliteDriver};
+use session_tests::Log;
 use session_tests::servers::free_port;
 
 use crate::place::{Kind, Place, create, new_key, on_every_database, on_every_server, told};
@@ -155,7 +156,16 @@ async fn a_driver_that_was_closed_says_so(place: Place) {
     );
 }
 
+async fn a_parameter_that_is_not_known_is_not_logged(place: Place) {
+    let log = Log::capture();
+    // The driver answers, or refuses it: nothing of it is written anywhere.
+    let url = format!("{}&passwd=secret", place.url());
+    let connected = connect(place.kind, &url).await;
+    assert!(!format!("{} {connected:?}", log.text()).contains("secret"));
+}
+
 on_every_server! {
+    a_parameter_that_is_not_known_is_not_logged,
     a_server_that_is_not_there_is_unavailable_within_the_patience_of_a_request,
     who_is_not_let_in_is_told_so_without_the_password,
     an_address_of_another_kind_is_refused_without_being_repeated,

@@ -1,8 +1,10 @@
 //! What connecting has in common: the pool's settings, and an address of the right kind.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::pool::PoolOptions;
+use tracing::subscriber::NoSubscriber;
 
 use super::dialect::Dialect;
 use super::error::driver_error;
@@ -22,18 +24,25 @@ pub(super) fn pool<D: Dialect>() -> PoolOptions<D> {
         .test_before_acquire(false)
 }
 
-/// An error unless `url` begins with one of `schemes`. What it is instead is not repeated: it may hold a password.
+/// An error unless `url` begins with one of `schemes`.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) fn check_scheme(url: &str, schemes: &[&str], example: &str) -> Result<(), DriverError> {
     let known = url
         .split_once("://")
         .is_some_and(|(scheme, _)| schemes.iter().any(|known| known.eq_ignore_ascii_case(scheme)));
-    match known {
-        true => Ok(()),
-        false => Err(DriverError::backend(format!(
-            "the `url` of the session database is of another kind: write one such as `{example}`"
-        ))),
-    }
+    known.then_some(()).ok_or_else(|| of_another_kind(example))
+}
+
+/// What the URL is instead is not repeated: it may hold a password.
+pub(super) fn of_another_kind(example: &str) -> DriverError {
+    DriverError::backend(format!(
+        "the `url` of the session database is of another kind: write one such as `{example}`"
+    ))
+}
+
+/// What a URL says. sqlx writes parameters that it does not know to the log with their values, one of which may be a password that was given another name.
+pub(super) fn parse<T: FromStr<Err = sqlx::Error>>(url: &str) -> sqlx::Result<T> {
+    tracing::subscriber::with_default(NoSubscriber::default(), || url.parse())
 }
 
 /// The error of an attempt to connect.

@@ -119,7 +119,7 @@ impl MySqlDriver {
     pub async fn connect(url: &str) -> Result<Self, DriverError> {
         connect::check_scheme(url, &["mysql", "mariadb"], "mysql://user:password@host/database")?;
         let failed = |error: sqlx::Error| connect::error::<MySql>(&error);
-        let options: MySqlConnectOptions = url.parse().map_err(failed)?;
+        let options: MySqlConnectOptions = connect::parse(url).map_err(failed)?;
         let pool = connect::pool().connect_with(options).await.map_err(failed)?;
         Ok(Self {
             store: Store::new(pool, true),

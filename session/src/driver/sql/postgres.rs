@@ -113,7 +113,7 @@ impl PostgresDriver {
             "postgres://user:password@host/database",
         )?;
         let failed = |error: sqlx::Error| connect::error::<Postgres>(&error);
-        let options: PgConnectOptions = url.parse().map_err(failed)?;
+        let options: PgConnectOptions = connect::parse(url).map_err(failed)?;
         let pool = connect::pool().connect_with(options).await.map_err(failed)?;
         Ok(Self {
             store: Store::new(pool, true),

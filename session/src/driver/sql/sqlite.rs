@@ -119,6 +119,9 @@ impl SqliteDriver {
     ///
     /// When the file cannot be made or is no database.
     pub async fn connect(url: &str) -> Result<Self, DriverError> {
+        if is_of_another_kind(url) {
+            return Err(connect::of_another_kind("sqlite:storage/sessions.db"));
+        }
         let failed = |error: sqlx::Error| connect::error::<Sqlite>(&error);
         let (options, place) = options(url).map_err(failed)?;
         let pool = match place {
@@ -127,7 +130,12 @@ impl SqliteDriver {
             Place::File => connect::pool(),
         };
         if place == Place::File {
-            make(options.get_filename()).map_err(|error| failed(sqlx::Error::Io(error)))?;
+            make(options.get_filename()).map_err(|error| match error.kind() {
+                ErrorKind::NotFound => DriverError::backend(
+                    "the directory of the session database is not there: make it, or write another `url`",
+                ),
+                _ => failed(sqlx::Error::Io(error)),
+            })?;
         }
         let pool = pool.connect_with(options).await.map_err(failed)?;
         if place == Place::File {
@@ -146,14 +154,26 @@ enum Place {
     File,
 }
 
+/// Whether it is a URL of something else, which would make a file of that name, password and all. `C:` is a drive.
+fn is_of_another_kind(url: &str) -> bool {
+    let Some((scheme, _)) = url.split_once(':') else {
+        return false;
+    };
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    is_scheme && scheme.len() > 1 && scheme != "sqlite"
+}
+
 fn options(url: &str) -> sqlx::Result<(SqliteConnectOptions, Place)> {
     let (options, place) = match url.strip_prefix("sqlite:") {
-        None if url == ":memory:" => (url.parse()?, Place::Memory),
+        None if url == ":memory:" => (connect::parse(url)?, Place::Memory),
         None => (SqliteConnectOptions::new().filename(url), Place::File),
         Some(address) => {
             let memory = address.contains(":memory:") || address.contains("mode=memory");
             let place = if memory { Place::Memory } else { Place::File };
-            (url.parse()?, place)
+            (connect::parse(url)?, place)
         }
     };
     let options: SqliteConnectOptions = options;
