@@ -251,7 +251,7 @@ impl Session {
         })?;
         let _gate = self.gate().await;
         if !self.look_again().await? {
-            // What fails is in the log.
+            // That it failed, or that the lease had run out, is in the log.
             Box::pin(lease.release()).await.ok();
             return Err(Error::new(
                 ErrorKind::Busy,
@@ -323,7 +323,7 @@ impl Session {
             (slot.lease.take(), slot.state().cookie())
         };
         if let Some(lease) = lease {
-            // What fails is in the log.
+            // That it failed, or that the lease had run out, is in the log.
             Box::pin(lease.release()).await.ok();
         }
         Committed { result, cookie }
