@@ -26,8 +26,8 @@ use crate::typed;
 
 /// The sessions of an application as its [`Config`] describes them.
 ///
-/// * The driver is chosen by name: `file`, `memory`, `sqlite`, `postgres`, `mysql` (each with the feature of its name), or one [registered](SessionManager::extend) by the application. It is made and opened
-///   on first use, once.
+/// * The driver is chosen by name: `file`, `memory`, `sqlite`, `postgres`, `mysql`, `redis` (each with the feature of its name), or one
+///   [registered](SessionManager::extend) by the application. It is made and opened on first use, once.
 /// * [`layer`](SessionManager::layer) gives every request its session; [`build_session`](SessionManager::build_session) makes one by hand, for what is no HTTP.
 /// * [`sessions_of`](SessionManager::sessions_of) and [`destroy_sessions_of`](SessionManager::destroy_sessions_of) are "where am I signed in" and
 ///   "sign me out everywhere else".
@@ -315,8 +315,9 @@ impl SessionManager {
         }
     }
 
-    /// The layer over the configured driver. Its expired sessions are removed every `gc_interval` from now on, until the layer, and whatever
-    /// it was applied to, is dropped.
+    /// The layer over the configured driver. Its expired sessions are removed every `gc_interval` from now on, until the layer, whatever it was
+    /// applied to, and the manager with all its clones are dropped. They are removed once per interval, however many layers there are over one
+    /// driver: the interval of the first one stands.
     ///
     /// # Errors
     ///
@@ -411,7 +412,8 @@ pub struct StoredSession {
 }
 
 impl StoredSession {
-    /// Where the store keeps it. Nobody can come back to the id from that.
+    /// Where the store keeps it. Nobody can come back to the id from that, but with [`Config::raw_ids`], where it *is* the id: then it opens the
+    /// session, and belongs in no page and no log.
     pub fn key(&self) -> &StoreKey {
         &self.key
     }

@@ -145,7 +145,8 @@ impl Session {
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or [`ErrorKind::Driver`](crate::ErrorKind::Driver) when the store fails,
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when too many others save the same session, [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) when it has
     /// become too large, [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when an `increment`, `push` or `update` does not fit what another request has stored under
-    /// its key. What was changed stays to be saved then.
+    /// its key. What was changed stays to be saved then, but for one thing: what a clone of the session changes while the save runs, and does not fit
+    /// what has been stored by it, is dropped, and the error is of that change alone.
     pub async fn save(&self) -> Result<()> {
         let session = self.clone();
         RunToEnd::new(Box::pin(async move { session.save_now(false).await })).await
