@@ -45,8 +45,8 @@ const KEY_MIN: usize = 32;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// The name of the driver that keeps the sessions: `file`, `memory`, or one that the application
-    /// [registered](crate::SessionManager::extend).
+    /// The name of the driver that keeps the sessions: `file`, `memory`, `sqlite`, `postgres`, `mysql`, `redis` (each with
+    /// the feature of its name), or one that the application [registered](crate::SessionManager::extend).
     pub driver: String,
     /// Minutes without a request after which a session expires.
     pub lifetime: u64,
@@ -77,10 +77,11 @@ pub struct Config {
     /// Minutes after which a session expires although it is used. Whichever of this and `lifetime` ends first counts.
     pub absolute_lifetime: Option<u64>,
     /// Whether the store sees session ids as they are, instead of hashed. Only for a store shared with another
-    /// framework: a copy of such a store opens every session in it.
+    /// framework: a copy of such a store opens every session in it. So does whatever holds a store key, which is the id
+    /// then: [`StoredSession::key`](crate::StoredSession::key), and for half a minute, under the old id, the mark of a
+    /// session that was given a new one.
     pub raw_ids: bool,
-    /// The key that encrypts sessions in the store: base64 of at least 32 random bytes (`openssl rand -base64 32`),
-    /// older keys after commas.
+    /// Reserved for the key that will encrypt sessions in the store: setting it is an error until encryption exists.
     #[serde(deserialize_with = "none_if_empty")]
     pub key: Option<String>,
 }

@@ -26,8 +26,8 @@ use crate::typed;
 
 /// The sessions of an application as its [`Config`] describes them.
 ///
-/// * The driver is chosen by name: `file`, `memory`, `sqlite`, `postgres`, `mysql` (each with the feature of its name), or one [registered](SessionManager::extend) by the application. It is made and opened
-///   on first use, once.
+/// * The driver is chosen by name: `file`, `memory`, `sqlite`, `postgres`, `mysql`, `redis` (each with the feature of its name), or one
+///   [registered](SessionManager::extend) by the application. It is made and opened on first use, once.
 /// * [`layer`](SessionManager::layer) gives every request its session; [`build_session`](SessionManager::build_session) makes one by hand, for what is no HTTP.
 /// * [`sessions_of`](SessionManager::sessions_of) and [`destroy_sessions_of`](SessionManager::destroy_sessions_of) are "where am I signed in" and
 ///   "sign me out everywhere else".
@@ -63,10 +63,14 @@ struct Inner {
     cookie: CookieWriter,
     clock: Arc<dyn Clock>,
     drivers: Mutex<BTreeMap<String, Arc<Named>>>,
+    /// Over drivers that are not registered, but were given to [`build_session`](SessionManager::build_session).
+    given: Mutex<Vec<Arc<Store>>>,
 }
 
 /// A driver by its name.
 struct Named {
+    /// It is made by this crate, of the settings and the clock, and not by the application.
+    is_own: bool,
     make: Factory,
     store: OnceCell<Arc<Store>>,
 }
@@ -92,6 +96,7 @@ impl SessionManager {
             cookie,
             clock: Arc::new(SystemClock),
             drivers: Mutex::default(),
+            given: Mutex::default(),
         }));
         manager.register_own();
         Ok(manager)
@@ -106,8 +111,8 @@ impl SessionManager {
         Self::new(Config::from_env()?)
     }
 
-    /// The clock by which sessions expire; the system's unless said otherwise. Drivers that are registered have their own, and clones made
-    /// before keep theirs.
+    /// The clock by which sessions expire; the system's unless said otherwise. Drivers that are registered have their own, under whatever
+    /// name, and clones made before keep theirs.
     #[must_use]
     pub fn with_clock(self, clock: impl Clock) -> Self {
         let manager = Self(Arc::new(Inner {
@@ -115,9 +120,13 @@ impl SessionManager {
             settings: self.0.settings.clone(),
             cookie: self.0.cookie.clone(),
             clock: Arc::new(clock),
-            drivers: Mutex::new(self.drivers().clone()),
+            drivers: Mutex::default(),
+            given: Mutex::default(),
         }));
         manager.register_own();
+        let mut registered = self.drivers().clone();
+        registered.retain(|_, named| !named.is_own);
+        manager.drivers().extend(registered);
         manager
     }
 
@@ -125,7 +134,7 @@ impl SessionManager {
         #[cfg(feature = "file")]
         {
             let (files, clock) = (self.0.config.files.clone(), self.0.clock.clone());
-            self.extend("file", move || {
+            self.register("file", true, move || {
                 let clock = clock.clone();
                 let driver = crate::FileDriver::new(files.clone()).with_clock(move || clock.now());
                 std::future::ready(Ok(driver))
@@ -134,7 +143,7 @@ impl SessionManager {
         #[cfg(feature = "memory")]
         {
             let clock = self.0.clock.clone();
-            self.extend("memory", move || {
+            self.register("memory", true, move || {
                 let clock = clock.clone();
                 let driver = crate::MemoryDriver::new().with_clock(move || clock.now());
                 std::future::ready(Ok(driver))
@@ -178,9 +187,18 @@ impl SessionManager {
         Fut: Future<Output = Result<D, DriverError>> + Send + 'static,
         D: Driver,
     {
+        self.register(name, false, factory);
+    }
+
+    fn register<F, Fut, D>(&self, name: impl Into<String>, is_own: bool, factory: F)
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<D, DriverError>> + Send + 'static,
+        D: Driver,
+    {
         let name = name.into();
         let named = name.clone();
-        self.register(&name, move || {
+        self.register_made(name, is_own, move || {
             let (made, name) = (factory(), named.clone());
             Box::pin(async move {
                 let driver = made.await.map_err(|error| not_opened(&name, error))?;
@@ -189,12 +207,13 @@ impl SessionManager {
         });
     }
 
-    fn register(&self, name: &str, make: impl Fn() -> Made + Send + Sync + 'static) {
+    fn register_made(&self, name: String, is_own: bool, make: impl Fn() -> Made + Send + Sync + 'static) {
         let named = Named {
+            is_own,
             make: Box::new(make),
             store: OnceCell::new(),
         };
-        self.drivers().insert(name.to_owned(), Arc::new(named));
+        self.drivers().insert(name, Arc::new(named));
     }
 
     /// Registers a driver of this crate that is made of `url`, of which `example` is one.
@@ -207,8 +226,8 @@ impl SessionManager {
     {
         let (url, clock) = (self.0.config.url.clone(), self.0.clock.clone());
         match url.filter(|url| !url.is_empty()) {
-            Some(url) => self.extend(name, move || connect(url.clone(), clock.clone())),
-            None => self.register(name, move || {
+            Some(url) => self.register(name, true, move || connect(url.clone(), clock.clone())),
+            None => self.register_made(name.to_owned(), true, move || {
                 let missing = format!("`url` is missing, which the driver `{name}` needs: write one like `{example}`");
                 Box::pin(std::future::ready(Err(ConfigError::new(missing))))
             }),
@@ -256,16 +275,30 @@ impl SessionManager {
 
     /// A session by hand: [start](Session::start) it, use it, [save](Session::save) it. It is the stored session `id`, if there is one; an id that is
     /// not well-formed, or that no live session has, gives a new session with an id of its own.
+    ///
+    /// The driver is one of this manager's, or another. That is opened once as well, on first use, for as long as somebody has it.
     pub fn build_session(&self, driver: Arc<dyn Driver>, id: Option<&str>) -> Session {
+        let backend = Arc::new(self.backend(self.store_over(driver)));
+        Session::by_hand(backend, id.and_then(|id| id.parse().ok()))
+    }
+
+    /// The store over a driver, always the same: whether it is open, and whether it answers, is known there.
+    fn store_over(&self, driver: Arc<dyn Driver>) -> Arc<Store> {
+        let is_over = |store: &&Arc<Store>| Arc::ptr_eq(store.driver(), &driver);
         let drivers = self.drivers();
-        let own = drivers.values().filter_map(|named| named.store.get());
-        let own = own
-            .into_iter()
-            .find(|store| Arc::ptr_eq(store.driver(), &driver))
-            .cloned();
+        if let Some(store) = drivers.values().filter_map(|named| named.store.get()).find(is_over) {
+            return store.clone();
+        }
         drop(drivers);
-        let store = own.unwrap_or_else(|| Arc::new(Store::new(driver)));
-        Session::by_hand(Arc::new(self.backend(store)), id.and_then(|id| id.parse().ok()))
+        let mut given = self.0.given.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = given.iter().find(is_over) {
+            return store.clone();
+        }
+        // Nobody can come with a driver again that is nowhere but here.
+        given.retain(|store| Arc::strong_count(store) > 1 || Arc::strong_count(store.driver()) > 1);
+        let store = Arc::new(Store::new(driver));
+        given.push(store.clone());
+        store
     }
 
     /// What sessions by hand share. They do not collect garbage on their own.
@@ -282,8 +315,9 @@ impl SessionManager {
         }
     }
 
-    /// The layer over the configured driver. Its expired sessions are removed every `gc_interval` from now on, until the layer, and whatever
-    /// it was applied to, is dropped.
+    /// The layer over the configured driver. Its expired sessions are removed every `gc_interval` from now on, until the layer, whatever it was
+    /// applied to, and the manager with all its clones are dropped. They are removed once per interval, however many layers there are over one
+    /// driver: the interval of the first one stands.
     ///
     /// # Errors
     ///
@@ -378,7 +412,8 @@ pub struct StoredSession {
 }
 
 impl StoredSession {
-    /// Where the store keeps it. Nobody can come back to the id from that.
+    /// Where the store keeps it. Nobody can come back to the id from that, but with [`Config::raw_ids`], where it *is* the id: then it opens the
+    /// session, and belongs in no page and no log.
     pub fn key(&self) -> &StoreKey {
         &self.key
     }

@@ -417,7 +417,7 @@ pub(crate) fn emptied() -> Record {
 }
 
 /// Lets others go first, for a random time: the more often it was in vain, the longer.
-async fn pause(attempt: u32) {
+pub(crate) async fn pause(attempt: u32) {
     let longest = PAUSE.min(Duration::from_millis(1 << attempt.min(10)));
     let pause = longest.mul_f64(fastrand::f64());
     tokio::time::sleep(pause).await;

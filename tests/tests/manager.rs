@@ -91,6 +91,19 @@ async fn a_clock_keeps_the_drivers_that_were_registered_before() {
 }
 
 #[tokio::test]
+async fn a_clock_keeps_a_driver_that_was_registered_under_the_name_of_one_of_this_crate() {
+    let site = Site::over(Backing::Memory);
+    let manager = SessionManager::new(config("file")).unwrap();
+    let driver = site.driver.clone();
+    manager.extend("file", move || std::future::ready(Ok(driver.clone())));
+    let manager = manager.with_clock(site.clock.clone());
+    let session = manager.build_session(manager.driver(None).await.unwrap(), None);
+    session.put("a", 1).unwrap();
+    session.save().await.unwrap();
+    assert_eq!(site.payload(session.id().as_str()).await["a"], 1);
+}
+
+#[tokio::test]
 async fn a_driver_is_made_and_opened_once_however_many_ask_for_it_at_once() {
     // STORE-42, DESIGN 5
     let site = Site::over(Backing::Memory);
@@ -122,6 +135,41 @@ async fn a_driver_is_made_and_opened_once_however_many_ask_for_it_at_once() {
     let session = manager.build_session(drivers[0].clone(), Some(&browser.id()));
     session.start().await.unwrap();
     assert_eq!((made.load(Ordering::SeqCst), site.calls.take().open), (1, 1));
+}
+
+#[tokio::test]
+async fn a_driver_that_is_given_to_a_session_by_hand_is_opened_once_and_let_go_with_its_last_holder() {
+    let (site, manager) = (
+        Site::over(Backing::Memory),
+        SessionManager::new(config("memory")).unwrap(),
+    );
+    let given: Arc<dyn Driver> = Arc::new(site.driver.clone());
+    for _ in 0..3 {
+        let session = manager.build_session(given.clone(), None);
+        session.put("a", 1).unwrap();
+        session.save().await.unwrap();
+    }
+    assert_eq!(site.calls.take().open, 1);
+    let last = Arc::downgrade(&given);
+    drop(given);
+    drop(manager.build_session(Arc::new(MemoryDriver::new()), None));
+    assert!(last.upgrade().is_none());
+}
+
+#[tokio::test]
+async fn a_driver_that_is_given_to_sessions_by_hand_is_spared_by_all_of_them_while_it_is_down() {
+    let (site, manager) = (
+        Site::over(Backing::Memory),
+        SessionManager::new(config("memory")).unwrap(),
+    );
+    site.faults.unreachable(Call::Write);
+    for _ in 0..20 {
+        let session = manager.build_session(site.driver.clone(), None);
+        session.put("a", 1).unwrap();
+        assert_eq!(session.save().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    let asked = site.calls.take().write;
+    assert!(asked < 10, "asked {asked} times");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use session_schema::testing::{Harness, ManualClock, driver_contract};
 use session_schema::{Clock, Driver, Expected, Record, SessionLayer, StoreKey, TowerSessionsDriver, Written};
 use session_tests::{App, Log, invalidate, some_id, user};
+use tokio::time::{Instant, timeout};
 use tower_sessions_core::session::{self, Id};
 use tower_sessions_core::session_store::{Error, ExpiredDeletion, Result, SessionStore};
 use tower_sessions_memory_store::MemoryStore;
@@ -178,6 +179,28 @@ async fn a_write_that_nobody_waits_for_any_more_keeps_others_away_until_it_is_do
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_that_the_store_never_answers_keeps_others_away_for_a_minute_and_no_longer() {
+    let (log, gate, key) = (Log::capture(), Gate::new(MemoryStore::default()), key());
+    let driver = TowerSessionsDriver::new(gate.clone());
+    let (begun, lost) = (Instant::now(), record("lost"));
+    // As the layer does, which waits no longer.
+    let lost = timeout(Duration::from_secs(5), driver.write(&key, &lost, Expected::Absent));
+    assert!(lost.await.is_err());
+    gate.reached().await;
+    let next = tokio::spawn(async move { driver.write(&key, &record("next"), Expected::Absent).await.unwrap() });
+    let reached = timeout(Duration::from_secs(60 * 60), gate.reached()).await;
+    reached.expect("the next writer has its turn");
+    assert_eq!(begun.elapsed().as_secs(), 60);
+    gate.open();
+    assert!(matches!(next.await.unwrap(), Written::Done(_)));
+    let warned = log.at(Level::WARN);
+    assert!(
+        warned.len() == 1 && warned[0].message.contains("given up"),
+        "{warned:?}"
+    );
+}
+
 #[tokio::test]
 async fn the_stores_own_deletion_runs_with_gc_if_it_is_asked_for() {
     let store = Tidy::default();
@@ -204,6 +227,32 @@ async fn errors_of_the_store_keep_their_sort_and_no_content() {
         store.fail(error);
         let error = driver.write(&key(), &record("a"), Expected::Absent).await.unwrap_err();
         assert!(!error.is_unavailable() && !format!("{error:?}").contains("ann"));
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_answers_a_read_and_then_refuses_a_change_is_not_out_of_reach() {
+    let store = Tidy::default();
+    let driver = TowerSessionsDriver::new(store.clone());
+    let refused = || store.refuse(Error::Backend("an item has 400 KB at most".into()));
+    let key = key();
+    refused();
+    let creation = driver.write(&key, &record("a"), Expected::Absent).await;
+    let Written::Done(version) = driver.write(&key, &record("a"), Expected::Absent).await.unwrap() else {
+        panic!("there is nothing yet")
+    };
+    refused();
+    let change = driver.write(&key, &record("b"), Expected::Version(version)).await;
+    refused();
+    let touch = driver.touch(&key, SystemTime::now() + Duration::from_secs(90)).await;
+    refused();
+    let end = driver.destroy(&key).await;
+    for error in [creation.err(), change.err(), touch.err(), end.err()] {
+        let error = error.expect("the store refuses");
+        assert!(
+            !error.is_unavailable() && format!("{error:?}").contains("400 KB"),
+            "{error:?}"
+        );
     }
 }
 

@@ -16,8 +16,9 @@ use crate::session::Session;
 /// * The extractor waits until the request before it has saved its session, and loads the session then. After
 ///   [`SessionLayer::with_exclusive_wait`](crate::SessionLayer::with_exclusive_wait) the request is rejected with 423 Locked. So it is when another has
 ///   given the session a new id meanwhile, which the browser will come back with.
+/// * Who waits asks the store again after a pause that grows to a quarter of a second. So those who wait come in no particular order.
 /// * Requests that do not ask for exclusive use never wait, and are not kept out.
-/// * A process that dies frees it within ten seconds. A process that is halted for longer than that loses it.
+/// * A process that dies frees it within ten seconds. A process that is halted for longer than that loses it, and a warning says so when it goes on.
 /// * A visitor without a session has it to himself.
 ///
 /// ```

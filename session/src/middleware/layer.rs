@@ -157,13 +157,15 @@ impl SessionLayer {
         self.with(|settings| settings.store_timeout = timeout)
     }
 
-    /// How often expired sessions are removed, on a task of its own; every 30 minutes unless said otherwise, never if zero.
+    /// How often expired sessions are removed, on a task of its own; every 30 minutes unless said otherwise, never if zero. Of several layers over one
+    /// driver of a [`SessionManager`](crate::SessionManager) the first to be used decides.
     #[must_use]
     pub fn with_gc_interval(self, interval: Duration) -> Self {
         self.with(|settings| settings.gc_interval = Some(interval).filter(|interval| !interval.is_zero()))
     }
 
-    /// How many bytes a session may have as JSON; 4 MiB unless said otherwise. A save of more fails, and a stored session that has more reads as an empty one.
+    /// How many bytes a session may have as JSON; 4 MiB unless said otherwise. A save of more fails, and what is stored already and has more reads as
+    /// empty, with a warning: where the limit is lowered, visitors with larger sessions are signed out.
     #[must_use]
     pub fn with_max_bytes(self, bytes: usize) -> Self {
         self.with(|settings| settings.max_bytes = bytes)

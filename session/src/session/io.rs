@@ -149,7 +149,8 @@ impl Session {
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or [`ErrorKind::Driver`](crate::ErrorKind::Driver) when the store fails,
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when too many others save the same session, [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) when it has
     /// become too large, [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when an `increment`, `push` or `update` does not fit what another request has stored under
-    /// its key. What was changed stays to be saved then.
+    /// its key. What was changed stays to be saved then, but for one thing: what a clone of the session changes while the save runs, and does not fit
+    /// what has been stored by it, is dropped, and the error is of that change alone.
     pub async fn save(&self) -> Result<()> {
         let session = self.clone();
         RunToEnd::new(Box::pin(async move { session.save_now(false).await })).await
@@ -255,7 +256,7 @@ impl Session {
         })?;
         let _gate = self.gate().await;
         if !self.look_again().await? {
-            // What fails is in the log.
+            // That it failed, or that the lease had run out, is in the log.
             Box::pin(lease.release()).await.ok();
             return Err(Error::new(
                 ErrorKind::Busy,
@@ -334,7 +335,7 @@ impl Session {
             (slot.lease.take(), slot.state().cookie())
         };
         if let Some(lease) = lease {
-            // What fails is in the log.
+            // That it failed, or that the lease had run out, is in the log.
             Box::pin(lease.release()).await.ok();
         }
         Committed { result, cookie }

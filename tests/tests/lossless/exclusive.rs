@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-async fn begun(site: &Site) -> Browser {
+pub(crate) async fn begun(site: &Site) -> Browser {
     let browser = site.app().browser();
     browser
         .visit(|session| session.put("begun", true).unwrap())
@@ -35,7 +35,7 @@ async fn exclusive(request: Request) -> Result<Exclusive<Session>, Response> {
 }
 
 /// A request that holds its session exclusively until it is told to end.
-async fn holding(browser: &Browser, end: Arc<Notify>) -> tokio::task::JoinHandle<StatusCode> {
+pub(crate) async fn holding(browser: &Browser, end: Arc<Notify>) -> tokio::task::JoinHandle<StatusCode> {
     let (browser, (begun, held)) = (browser.copy(), tokio::sync::oneshot::channel());
     let task = tokio::spawn(async move {
         let handler = async move |request| match exclusive(request).await {
@@ -229,7 +229,7 @@ async fn it_is_free_under_the_new_id_when_its_holder_is_done(site: Site) {
     assert_eq!(site.payload(&other.id()).await.get("_lease"), None);
 }
 
-async fn charge_within(site: &Site, browser: &Browser, wait: Duration) -> StatusCode {
+pub(crate) async fn charge_within(site: &Site, browser: &Browser, wait: Duration) -> StatusCode {
     let layer = site.layer().with_exclusive_wait(wait);
     let app = Router::new()
         .fallback(async |session: Exclusive<Session>| drop(session))
@@ -276,11 +276,9 @@ async fn who_waits_longer_than_allowed_is_rejected_with_423_locked() {
     );
 }
 
-#[tokio::test]
-async fn a_process_that_dies_frees_it_after_ten_seconds_and_not_before() {
-    let site = Site::over(Backing::Memory);
-    let browser = begun(&site).await;
-    // A runtime that is gone cannot give anything back, as a process that is killed cannot.
+/// Somebody gets the session exclusively, in a process that dies then: a runtime that is gone cannot give anything back, as a process that is
+/// killed cannot.
+pub(crate) fn die_holding(site: &Site, browser: &Browser) {
     let (id, dying) = (browser.id(), site.clone());
     let dead = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -295,6 +293,13 @@ async fn a_process_that_dies_frees_it_after_ten_seconds_and_not_before() {
         runtime.shutdown_background();
     });
     dead.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_process_that_dies_frees_it_after_ten_seconds_and_not_before() {
+    let site = Site::over(Backing::Memory);
+    let browser = begun(&site).await;
+    die_holding(&site, &browser);
     site.clock.advance(Duration::from_millis(9_999));
     assert_eq!(charge_within(&site, &browser, Duration::ZERO).await, StatusCode::LOCKED);
     site.clock.advance(Duration::from_millis(1));

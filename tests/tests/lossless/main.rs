@@ -6,6 +6,7 @@
 //! * [`contention`]: many writers of one session on several threads, over every driver, and over a store that is far away.
 //! * [`processes`]: the same from two processes, over every store that processes can share.
 //! * [`exclusive`]: handlers that run one at a time.
+//! * [`leases`]: how long they have the right to, and who has it where somebody was halted.
 //! * [`owners`]: the end of all sessions of an owner.
 //! * [`streams`]: tasks that outlive their response.
 //! * [`updates`]: functions given to `update` that use their own session.
@@ -14,6 +15,7 @@ mod contention;
 mod driver;
 mod exclusive;
 mod histories;
+mod leases;
 mod model;
 mod owners;
 mod play;

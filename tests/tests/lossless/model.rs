@@ -1401,7 +1401,7 @@ impl Model {
 
     /// Who ends the sessions of an owner says so first.
     pub(crate) fn will_write(&mut self, key: &StoreKey, record: &Record) {
-        if record.payload() == br#"{"_lease":true}"# && !self.notices.contains(key) {
+        if record.payload().starts_with(br#"{"_lease":"#) && !self.notices.contains(key) {
             self.notices.push(*key);
         }
     }

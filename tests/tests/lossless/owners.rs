@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use session_schema::{Session, SessionId};
-use session_tests::{Backing, Browser, Call, Site, on_every_driver, regenerate};
+use session_schema::{CachedDriver, Session, SessionId, SessionLayer};
+use session_tests::{App, Backing, Browser, Call, Site, on_every_driver, regenerate};
 use tokio::task::JoinSet;
 
 /// A browser in which Ann is signed in.
@@ -114,6 +114,29 @@ on_every_driver! { in_parallel:
     the_end_of_all_sessions_comes_though_nobody_waits_for_it_any_more,
     who_gives_a_session_a_new_id_waits_until_those_of_its_owner_have_ended,
     the_session_that_is_spared_is_spared_under_the_id_that_it_has_now,
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_waited_behind_a_cache_goes_on_when_another_process_is_done() {
+    let site = Site::over(Backing::Memory);
+    let cached = CachedDriver::new(site.store.clone(), Duration::from_secs(60 * 60)).with_clock(site.clock.clone());
+    let browser = App::new(SessionLayer::new(cached).with_clock(site.clock.clone())).browser();
+    let mut held = site.faults.hold_after(1, Call::Write);
+    let manager = site.manager();
+    let ending = tokio::spawn(async move { manager.destroy_sessions_of("ann", None).await });
+    held.reached().await;
+    let sign_in = |session: Session| session.set_owner(Some("ann")).unwrap();
+    browser.visit(sign_in).await.value();
+    let renewing = browser.clone();
+    let renewing = tokio::spawn(async move { renewing.visit(regenerate).await.value() });
+    // It finds the notice, and knows it from now on.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!renewing.is_finished());
+    held.release();
+    ending.await.unwrap().unwrap();
+    assert_eq!(renewing.await.unwrap(), browser.id());
 }
 
 #[tokio::test(start_paused = true)]

@@ -116,6 +116,7 @@ pub(crate) struct Tidy {
     inner: MemoryStore,
     deletions: Arc<AtomicU64>,
     error: Arc<Mutex<Option<Error>>>,
+    refusal: Arc<Mutex<Option<Error>>>,
 }
 
 impl Tidy {
@@ -128,6 +129,16 @@ impl Tidy {
         *self.error.lock().unwrap() = Some(error);
     }
 
+    /// The next change fails.
+    pub(crate) fn refuse(&self, error: Error) {
+        *self.refusal.lock().unwrap() = Some(error);
+    }
+
+    fn strike_change(&self) -> Result<()> {
+        self.refusal.lock().unwrap().take().map_or(Ok(()), Err)?;
+        self.strike()
+    }
+
     fn strike(&self) -> Result<()> {
         self.error.lock().unwrap().take().map_or(Ok(()), Err)
     }
@@ -136,7 +147,7 @@ impl Tidy {
 #[async_trait]
 impl SessionStore for Tidy {
     async fn save(&self, record: &session::Record) -> Result<()> {
-        self.strike()?;
+        self.strike_change()?;
         self.inner.save(record).await
     }
 
@@ -146,7 +157,7 @@ impl SessionStore for Tidy {
     }
 
     async fn delete(&self, id: &Id) -> Result<()> {
-        self.strike()?;
+        self.strike_change()?;
         self.inner.delete(id).await
     }
 }

@@ -4,9 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use tokio::time::timeout;
 use tower_sessions_core::session::{self, Id};
 use tower_sessions_core::session_store::{self, ExpiredDeletion, SessionStore};
 
@@ -21,6 +22,8 @@ use crate::run::RunToEnd;
 
 /// How often a record that has expired is cleared out of the way of a new one.
 const CREATIONS: usize = 3;
+/// How long one caller may keep the others away. A store that has lost the connection unnoticed would do so until the process ends.
+const TURN: Duration = Duration::from_secs(60);
 
 /// Sessions in a store that was written for [tower-sessions](https://docs.rs/tower-sessions): DynamoDB, MongoDB, libSQL, Firestore and others
 /// for which this library has no driver.
@@ -35,7 +38,11 @@ const CREATIONS: usize = 3;
 /// * **Garbage**: what has expired reads as absent at once, whatever the store thinks of the time, and is removed when the store does so by itself, or,
 ///   [with its help](Self::with_expired_deletion), by [`gc`](Driver::gc), which says 0 because the store does not tell.
 /// * **Errors**: such a store does not say whether it was out of reach or answered with an error. What it calls a backend error counts as out of reach
-///   (503), what it calls an encoding or decoding error does not (500); the text of the latter is left out, because it may quote what is stored.
+///   (503) where it reads, and as an answer (500) where it changes what it has read a moment before, such as an item that is too large for it: give
+///   [`with_max_bytes`](crate::SessionLayer::with_max_bytes) less than that. What it calls an encoding or decoding error is an answer (500), whose text is left
+///   out, because it may quote what is stored.
+/// * **Calls that are never answered**: a change of a session that takes longer than a minute is given up, with a warning; until then other changes of that
+///   session wait. Should the store do it yet, it may undo one that was made meanwhile.
 /// * A write or a touch costs two calls of the store. Sessions of tower-sessions itself in the same store are neither read nor disturbed.
 ///
 /// ```
@@ -89,7 +96,7 @@ impl<S: SessionStore> TowerSessionsDriver<S> {
     }
 
     /// Does something with the record under a key, while nobody else of this process does. It goes on to its end when nobody waits for it any more:
-    /// half done, its last call of the store might arrive when somebody else is at work.
+    /// half done, its last call of the store might arrive when somebody else is at work. What the store never answers is given up.
     async fn alone<T, F>(&self, key: &StoreKey, work: impl FnOnce(Place<S>) -> F) -> Result<T, DriverError>
     where
         T: Send + 'static,
@@ -102,9 +109,9 @@ impl<S: SessionStore> TowerSessionsDriver<S> {
             clock: self.clock.clone(),
         });
         RunToEnd::new(Box::pin(async move {
-            let done = work.await;
+            let done = timeout(TURN, work).await;
             drop(guard);
-            done
+            done.unwrap_or_else(|_| Err(given_up()))
         }))
         .await
     }
@@ -187,11 +194,11 @@ impl<S: SessionStore> Place<S> {
         let version = new_version()?;
         for _ in 0..CREATIONS {
             let mut wrapped = wrap(self.id, record, version);
-            self.shared.store.create(&mut wrapped).await.map_err(failed)?;
+            self.shared.store.create(&mut wrapped).await.map_err(refused)?;
             if wrapped.id == self.id {
                 return Ok(Written::Done(version));
             }
-            self.shared.store.delete(&wrapped.id).await.map_err(failed)?;
+            self.shared.store.delete(&wrapped.id).await.map_err(refused)?;
             if let Some(there) = self.live().await? {
                 return Ok(Written::Conflict(Some(there)));
             }
@@ -210,11 +217,11 @@ impl<S: SessionStore> Place<S> {
 
     async fn save(&self, record: &Record, version: Version) -> Result<(), DriverError> {
         let wrapped = wrap(self.id, record, version);
-        self.shared.store.save(&wrapped).await.map_err(failed)
+        self.shared.store.save(&wrapped).await.map_err(refused)
     }
 
     async fn clear(&self) -> Result<(), DriverError> {
-        self.shared.store.delete(&self.id).await.map_err(failed)
+        self.shared.store.delete(&self.id).await.map_err(refused)
     }
 }
 
@@ -230,12 +237,30 @@ fn new_version() -> Result<Version, DriverError> {
     getrandom::u64().map(Version::from).map_err(DriverError::backend)
 }
 
+/// Why a call of the store failed.
 fn failed(error: session_store::Error) -> DriverError {
     match error {
         session_store::Error::Backend(text) => DriverError::unavailable(text),
         session_store::Error::Encode(_) => DriverError::backend("the store could not encode the session"),
         session_store::Error::Decode(_) => DriverError::backend("the store could not decode the session"),
     }
+}
+
+/// Why a change failed. The store has just answered a read, so it is not out of reach: one session that it does not take must not have it spared by all.
+fn refused(error: session_store::Error) -> DriverError {
+    match error {
+        session_store::Error::Backend(text) => DriverError::backend(text),
+        other => failed(other),
+    }
+}
+
+/// Said in the log, because nobody may be waiting any more.
+fn given_up() -> DriverError {
+    tracing::warn!(
+        target: "session_schema",
+        "a store made for tower-sessions did not answer within {TURN:?}, so a change of a session was given up: whether it is stored is not known"
+    );
+    DriverError::unavailable(format!("the session store did not answer within {TURN:?}"))
 }
 
 impl<S> Clone for TowerSessionsDriver<S> {
