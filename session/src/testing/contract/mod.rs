@@ -71,6 +71,12 @@ macro_rules! __driver_contract_tests {
             $crate::testing::run(harness(), $crate::testing::contract::$test);
         }
     )*};
+    (@unopened $($test:ident)*) => {$(
+        #[test]
+        fn $test() {
+            $crate::testing::run_unopened(harness, $crate::testing::contract::$test);
+        }
+    )*};
     (true) => {
         $crate::__driver_contract_tests! { @driver }
         $crate::__driver_contract_tests! { @owners }
@@ -133,6 +139,9 @@ macro_rules! __driver_contract_tests {
             an_abandoned_creation_is_done_or_not
             an_abandoned_touch_or_destruction_is_done_or_not
         }
+        $crate::__driver_contract_tests! { @unopened
+            an_abandoned_open_is_done_or_not
+        }
     };
     (@owners) => {
         $crate::__driver_contract_tests! { @tests
@@ -176,7 +185,7 @@ mod tests {
         let mut count = 0;
         for line in sources.iter().flat_map(|source| source.lines()) {
             if let Some(rest) = line.strip_prefix("pub async fn ") {
-                let name = rest.split('(').next().unwrap();
+                let name = rest.split(['(', '<']).next().unwrap();
                 assert!(
                     list.split_whitespace().any(|word| word == name),
                     "`{name}` is not in the list"
