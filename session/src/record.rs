@@ -138,6 +138,22 @@ impl IntoOwner for Option<&String> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Version(u64);
 
+impl Version {
+    /// A version that no other write has, in whatever process, not even in a fork of this one: from the operating system. So none ever comes back, though
+    /// nothing is left to count from once a record is gone, and processes need not agree on a count.
+    #[cfg(any(
+        feature = "file",
+        feature = "sqlite",
+        feature = "postgres",
+        feature = "mysql",
+        feature = "redis",
+        feature = "tower-sessions"
+    ))]
+    pub(crate) fn random() -> Result<Self, getrandom::Error> {
+        getrandom::u64().map(Self)
+    }
+}
+
 impl From<u64> for Version {
     fn from(version: u64) -> Self {
         Self(version)

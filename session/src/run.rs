@@ -47,7 +47,7 @@ impl<T: Send + 'static> Drop for RunToEnd<T> {
                 Ok(runtime) => drop(runtime.spawn(future)),
                 Err(_) => tracing::error!(
                     target: "session_schema",
-                    "a save was dropped outside a tokio runtime, half done: whether the session is stored is not known"
+                    "a call of the session store was dropped outside a tokio runtime, half done: whether it has done its work is not known"
                 ),
             }
         }

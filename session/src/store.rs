@@ -4,12 +4,13 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, Sleep, interval_at, sleep, timeout};
 
@@ -19,10 +20,14 @@ use crate::error::{DriverError, Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::record::Record;
 use crate::rolling::Endings;
+use crate::run::RunToEnd;
 
 /// How long a call may take that concerns all sessions of an owner. A store without a list of them looks at every session; whoever
 /// pressed "log out everywhere else" waits no longer than this, and no proxy in between does either.
 const OWNERS: Duration = Duration::from_secs(60);
+/// How long opening may take. It goes on when the request that began it has been answered, because making a table may take its time; but a store that
+/// has lost the connection unnoticed must be opened anew one day.
+const OPENING: Duration = Duration::from_secs(60);
 /// How long one collection of garbage may take. Nobody waits for it, and millions of sessions take their time; but a store that
 /// has lost the connection unnoticed must not be waited for until the process ends.
 const COLLECTION: Duration = Duration::from_secs(60 * 60);
@@ -30,7 +35,8 @@ const COLLECTION: Duration = Duration::from_secs(60 * 60);
 /// A driver, whether it is open, and whether it answers. Shared by all layers and sessions over it.
 pub(crate) struct Store {
     driver: Arc<dyn Driver>,
-    opened: OnceCell<()>,
+    opened: Arc<AtomicBool>,
+    opening: Arc<Mutex<()>>,
     circuit: Circuit,
     sweeper: OnceLock<Sweeper>,
     pub(crate) endings: Endings,
@@ -40,7 +46,8 @@ impl Store {
     pub(crate) fn new(driver: Arc<dyn Driver>) -> Self {
         Self {
             driver,
-            opened: OnceCell::new(),
+            opened: Arc::default(),
+            opening: Arc::default(),
             circuit: Circuit::default(),
             sweeper: OnceLock::new(),
             endings: Endings::default(),
@@ -53,13 +60,29 @@ impl Store {
 
     /// The driver, if it has been opened.
     pub(crate) fn opened(&self) -> Option<&dyn Driver> {
-        self.opened.initialized().then_some(&*self.driver)
+        self.is_open().then_some(&*self.driver)
     }
 
-    /// Opens the driver, the first time.
+    fn is_open(&self) -> bool {
+        self.opened.load(Ordering::Acquire)
+    }
+
+    /// Opens the driver, the first time. Once begun, that runs to its end: a request whose client hangs up, or that has waited for long enough, neither leaves it half done
+    /// nor has the next one begin again.
     pub(crate) async fn open(&self) -> Result<(), DriverError> {
-        self.opened.get_or_try_init(|| self.driver.open()).await?;
-        Ok(())
+        let turn = self.opening.clone().lock_owned().await;
+        if self.is_open() {
+            return Ok(());
+        }
+        let (driver, opened) = (self.driver.clone(), self.opened.clone());
+        RunToEnd::new(Box::pin(async move {
+            let answer = timeout(OPENING, driver.open()).await;
+            answer.unwrap_or_else(|_| Err(too_late(OPENING)))?;
+            opened.store(true, Ordering::Release);
+            drop(turn);
+            Ok(())
+        }))
+        .await
     }
 
     /// Calls that concern all sessions of an owner.
@@ -96,9 +119,7 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store")
-            .field("opened", &self.opened.initialized())
-            .finish()
+        f.debug_struct("Store").field("opened", &self.is_open()).finish()
     }
 }
 
@@ -196,7 +217,7 @@ impl<'a> Limited<'a> {
     }
 
     pub(crate) async fn open(self) -> Result<()> {
-        match self.store.opened.initialized() {
+        match self.store.is_open() {
             true => Ok(()),
             false => self.call(Box::pin(self.store.open())).await,
         }

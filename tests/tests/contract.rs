@@ -1,4 +1,4 @@
-//! The contract of drivers, for those of this process, and for one that was written from its documentation alone.
+//! The contract of drivers, for those of this process, for one that was written from its documentation alone, and for some that break it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,6 +12,8 @@ use session_tests::servers::{MariaDb, Postgres, Redis, RedisCluster, RedisSentin
 
 #[path = "contract/smallest_driver.rs"]
 mod smallest_driver;
+#[path = "contract/wrong_drivers.rs"]
+mod wrong_drivers;
 
 driver_contract! {
     mod memory;
@@ -105,6 +107,19 @@ driver_contract! {
     mod cached_redis;
     owners: true;
     harness: cached_redis_harness(Redis::shared().url()).await;
+}
+
+// It is told of no changes: what another driver does it sees late, except where it is asked for what is there now.
+driver_contract! {
+    mod cached_memory;
+    owners: true;
+    harness: {
+        let clock = ManualClock::new();
+        let memory = MemoryDriver::new().with_clock(clock.clone());
+        let time = clock.clone();
+        let cached = move || CachedDriver::new(memory.clone(), Duration::from_secs(60 * 60)).with_clock(time.clone());
+        Harness::new(cached()).with_clock(&clock).with_reopen(move || std::future::ready(cached()))
+    };
 }
 
 driver_contract! {

@@ -72,7 +72,8 @@ pub use watch::Watcher;
 /// cache knew; [`owners`](Driver::owners) and [`watch`](Driver::watch), or the store seems to have neither. `Arc` and `Box` do so.
 #[async_trait]
 pub trait Driver: Send + Sync + 'static {
-    /// Makes what the store needs: the directory, the table. Called once before the first use; calling it again changes nothing.
+    /// Makes what the store needs: the directory, the table. Called once before the first use; calling it again changes nothing. Where its future was
+    /// dropped, it is called again, and nothing that was left half done is in the way, be it of this driver or of another one over the same store.
     ///
     /// # Errors
     ///

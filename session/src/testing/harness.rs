@@ -237,14 +237,23 @@ pub(super) fn assert_same(read: Option<&Record>, written: &Record) {
 /// Runs one test of the contract on a runtime of its own.
 #[doc(hidden)]
 pub fn run<T: Future<Output = ()>>(harness: impl Future<Output = Harness>, test: impl FnOnce(Arc<Harness>) -> T) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime is made");
-    runtime.block_on(async {
+    runtime().block_on(async {
         let harness = Arc::new(harness.await);
         harness.driver.open().await.expect("the driver is opened");
         test(Arc::clone(&harness)).await;
     });
+}
+
+/// The same for a test of `open`, which wants drivers that nobody has opened, each over a store of its own.
+#[doc(hidden)]
+pub fn run_unopened<H, T: Future<Output = ()>>(harness: H, test: impl FnOnce(H) -> T) {
+    runtime().block_on(test(harness));
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime is made")
 }

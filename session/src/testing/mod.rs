@@ -33,5 +33,5 @@ pub use crate::driver_contract;
 pub use clock::ManualClock;
 pub use harness::Harness;
 #[doc(hidden)]
-pub use harness::run;
+pub use harness::{run, run_unopened};
 pub use sessions::{changes, next_request, session, typed_session};

@@ -9,7 +9,8 @@ use session_schema::{
     Config, Driver, DriverError, ErrorKind, Expected, MemoryDriver, OwnerIndex, Record, SessionLayer, SessionManager,
     StoreKey, Written,
 };
-use session_tests::{App, Log};
+use session_tests::{App, Backing, Browser, Call, Log, Site, some_id};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, advance};
 use tracing::Level;
 
@@ -84,6 +85,54 @@ async fn pass(time: Duration) {
     others().await;
     advance(time).await;
     others().await;
+}
+
+/// A request that reads its session.
+fn request(browser: &Browser) -> JoinHandle<u16> {
+    let browser = browser.clone();
+    tokio::spawn(async move { browser.visit(|session| session.has("user")).await.status.as_u16() })
+}
+
+fn visitor(site: &Site) -> Browser {
+    let browser = site.app().browser();
+    browser.set_id(&some_id());
+    browser
+}
+
+#[tokio::test]
+async fn opening_goes_on_when_the_client_hangs_up_and_is_not_begun_again() {
+    let site = Site::over(Backing::Memory);
+    let (mut opening, browser) = (site.faults.hold(Call::Open), visitor(&site));
+    let first = request(&browser);
+    opening.reached().await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    let second = request(&browser);
+    opening.release();
+    assert_eq!((second.await.unwrap(), site.calls.take().open), (200, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn opening_goes_on_when_a_request_has_waited_for_long_enough() {
+    let site = Site::over(Backing::Memory);
+    let (mut opening, browser) = (site.faults.hold(Call::Open), visitor(&site));
+    let begun = Instant::now();
+    let first = request(&browser);
+    opening.reached().await;
+    assert_eq!((first.await.unwrap(), begun.elapsed().as_secs()), (503, 5));
+    opening.release();
+    assert_eq!((request(&browser).await.unwrap(), site.calls.take().open), (200, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn opening_that_never_ends_is_begun_again_after_a_minute() {
+    let site = Site::over(Backing::Memory);
+    let (mut opening, browser) = (site.faults.hold(Call::Open), visitor(&site));
+    let first = request(&browser);
+    opening.reached().await;
+    assert_eq!(first.await.unwrap(), 503);
+    pass(MINUTE).await;
+    assert_eq!((request(&browser).await.unwrap(), site.calls.take().open), (200, 2));
 }
 
 #[tokio::test(start_paused = true)]

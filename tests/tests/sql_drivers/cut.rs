@@ -179,3 +179,55 @@ on_every_server! {
     a_write_whose_session_is_destroyed_meanwhile_is_gone,
     connections_that_were_cut_while_they_lay_in_the_pool_make_nothing_fail,
 }
+
+/// Has a table do something else before each statement, or row, that updates it.
+async fn before_update(place: &Place, each: &str, body: &str) {
+    let table = &place.table;
+    let trigger = format!(
+        "CREATE SEQUENCE {table}_times;
+         CREATE FUNCTION {table}_instead() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;
+         CREATE TRIGGER instead BEFORE UPDATE ON {table} FOR EACH {each} EXECUTE FUNCTION {table}_instead()"
+    );
+    place.execute(&trigger).await;
+}
+
+#[tokio::test]
+async fn a_write_of_which_the_database_itself_cannot_tell_is_an_error_and_not_a_conflict() {
+    let place = Place::of(Kind::Postgres);
+    let (driver, key) = (place.open().await, new_key());
+    let version = create(&*driver, &key, &place.record("first")).await;
+    let next = place.record("of another");
+    done(driver.write(&key, &next, Expected::Version(version)).await.unwrap());
+    // statement_completion_unknown, the first time.
+    let body = format!(
+        "IF nextval('{}_times') = 1 THEN RAISE EXCEPTION 'unknown' USING ERRCODE = '40003'; END IF; RETURN NULL;",
+        place.table
+    );
+    before_update(&place, "STATEMENT", &body).await;
+    let late = place.record("late");
+    let error = driver.write(&key, &late, Expected::Version(version)).await.unwrap_err();
+    assert!(
+        error.is_unavailable() && told(&error).contains("not known"),
+        "{}",
+        told(&error)
+    );
+}
+
+#[tokio::test]
+async fn a_write_that_is_found_stored_is_done_whatever_the_database_has_said_of_it() {
+    let place = Place::of(Kind::Postgres);
+    let (driver, key) = (place.open().await, new_key());
+    let version = create(&*driver, &key, &place.record("first")).await;
+    // It says that no row has changed, because another statement has changed it.
+    let body = format!(
+        "IF pg_trigger_depth() > 1 THEN RETURN NEW; END IF;
+         UPDATE {} SET payload = NEW.payload, version = NEW.version WHERE session_key = NEW.session_key;
+         RETURN NULL;",
+        place.table
+    );
+    before_update(&place, "ROW", &body).await;
+    let second = place.record("second");
+    let version = done(driver.write(&key, &second, Expected::Version(version)).await.unwrap());
+    let read = driver.read(&key).await.unwrap().unwrap();
+    assert_eq!((read.payload(), read.version()), (&b"second"[..], version));
+}

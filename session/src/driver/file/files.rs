@@ -48,9 +48,7 @@ impl Files {
 
     pub(super) fn write(&self, key: &StoreKey, record: Record, expected: Expected) -> io::Result<Written> {
         let name = name::of_record(key);
-        // A random number never comes back, though nothing is left to count from once the file is removed, and
-        // processes need not agree on a count.
-        let version = Version::from(getrandom::u64().map_err(io::Error::other)?);
+        let version = Version::random().map_err(io::Error::other)?;
         let content = format::encode(&record.with_version(version))?;
         match expected {
             Expected::Version(seen) => self.replace(&name, seen, version, &content),

@@ -1,5 +1,7 @@
 //! Making the table, once, whoever comes first.
 
+use sqlx::pool::PoolConnection;
+
 use super::attempts::{Attempts, connection};
 use super::dialect::{Dialect, Fault};
 use super::error::fault;
@@ -61,12 +63,13 @@ impl<D: Dialect> Store<D> {
             .iter()
             .for_each(|file| script += &self.table.applied_to::<D>(file));
         script += D::COMMIT;
-        if let Err(error) = D::script(&mut connection, script).await {
-            // It may be in the middle of a transaction.
-            drop(connection.detach());
-            return Err(error);
-        }
-        Ok(D::number(&mut connection, query).await?.unwrap_or_default())
+        let mut migration = Migration {
+            connection,
+            finished: false,
+        };
+        D::script(&mut migration.connection, script).await?;
+        migration.finished = true;
+        Ok(D::number(&mut migration.connection, query).await?.unwrap_or_default())
     }
 
     async fn learn_limit(&self) -> sqlx::Result<()> {
@@ -75,5 +78,20 @@ impl<D: Dialect> Store<D> {
             self.longest.get_or_init(|| longest.unsigned_abs());
         }
         Ok(())
+    }
+}
+
+/// A connection that runs a migration. If that fails, or nobody waits for it any more, the connection may be in the middle of a transaction, or have a lock:
+/// it is closed, which ends both, and does not go back to the pool.
+struct Migration<D: Dialect> {
+    connection: PoolConnection<D>,
+    finished: bool,
+}
+
+impl<D: Dialect> Drop for Migration<D> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.connection.close_on_drop();
+        }
     }
 }

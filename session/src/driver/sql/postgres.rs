@@ -51,8 +51,9 @@ impl Dialect for Postgres {
     fn fault(error: &dyn DatabaseError) -> Fault {
         let code = error.code().unwrap_or_default();
         match code.as_bytes() {
-            // The connection has ended: an exception of its own, or the server shuts down, has crashed, or has enough of an idle one.
-            [b'0', b'8', ..] | b"57P01" | b"57P02" | b"57P05" => Fault::Cut,
+            // The connection has ended: an exception of its own, or the server shuts down, has crashed, or has enough of an idle one. Or the server
+            // itself does not know whether the statement was executed.
+            [b'0', b'8', ..] | b"57P01" | b"57P02" | b"57P05" | b"40003" => Fault::Cut,
             // Serialization failures and deadlocks.
             [b'4', b'0', ..] => Fault::Contention,
             b"23505" => Fault::Duplicate,

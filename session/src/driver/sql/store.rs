@@ -108,14 +108,14 @@ impl<D: Dialect> Store<D> {
             payload: record.payload(),
             expires_at: to_millis(record.expires_at()),
             owner: record.owner().map(str::as_bytes),
-            version: random().map_err(DriverError::backend)?,
+            version: number(Version::random().map_err(DriverError::backend)?),
             now: self.now(),
             ..Values::default()
         };
         let written = match expected {
             Expected::Absent => self.create(&values).await,
             Expected::Version(seen) => {
-                values.seen = u64::from(seen).cast_signed();
+                values.seen = number(seen);
                 self.replace(&values).await
             }
         };
@@ -250,12 +250,13 @@ impl<D: Dialect> Store<D> {
     }
 }
 
-/// Another record than the expected one is there. It may be ours: then an attempt whose connection was lost has written it. If it is neither, nobody can
-/// tell whether ours was there in between. To call that a conflict would have the writer make its changes a second time.
+/// Another record than the expected one is there. It may be ours, because nobody else has its version: then an attempt of which the database said nothing,
+/// or something else, has written it. If it is neither, and a connection was lost, nobody can tell whether ours was there in between. To call that a
+/// conflict would have the writer make its changes a second time.
 fn conflict(record: Record, values: &Values<'_>, again: bool) -> sqlx::Result<Written> {
     match again {
+        _ if record.version() == version(values.version) => Ok(Written::Done(record.version())),
         false => Ok(Written::Conflict(Some(record))),
-        true if record.version() == version(values.version) => Ok(Written::Done(record.version())),
         true => Err(sqlx::Error::Io(io::Error::new(
             io::ErrorKind::ConnectionAborted,
             "the connection was lost during the write, and others have written since: whether it was stored is not known",
@@ -263,11 +264,9 @@ fn conflict(record: Record, values: &Values<'_>, again: bool) -> sqlx::Result<Wr
     }
 }
 
-/// A number that nobody else chooses, not even a fork of this process: from the operating system.
-fn random() -> Result<i64, getrandom::Error> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes)?;
-    Ok(i64::from_ne_bytes(bytes))
+/// A version as the table has it.
+fn number(version: Version) -> i64 {
+    u64::from(version).cast_signed()
 }
 
 fn version(number: i64) -> Version {

@@ -191,7 +191,7 @@ impl<S: SessionStore> Place<S> {
     /// Stores a record where there is none. Their `create` takes another id when it finds this one in use: by another process, which was
     /// faster, or by what has expired and was not removed.
     async fn create(&self, record: &Record) -> Result<Written, DriverError> {
-        let version = new_version()?;
+        let version = Version::random().map_err(DriverError::backend)?;
         for _ in 0..CREATIONS {
             let mut wrapped = wrap(self.id, record, version);
             self.shared.store.create(&mut wrapped).await.map_err(refused)?;
@@ -210,7 +210,7 @@ impl<S: SessionStore> Place<S> {
     }
 
     async fn replace(&self, record: &Record) -> Result<Version, DriverError> {
-        let version = new_version()?;
+        let version = Version::random().map_err(DriverError::backend)?;
         self.save(record, version).await?;
         Ok(version)
     }
@@ -230,11 +230,6 @@ async fn live<S: SessionStore>(store: &S, id: &Id, clock: &dyn Clock) -> Result<
     let loaded: Option<session::Record> = store.load(id).await.map_err(failed)?;
     let record = loaded.as_ref().map(unwrap).transpose()?;
     Ok(record.filter(|record| !record.is_expired(clock.now())))
-}
-
-/// A version that no other write has, in whatever process: nobody could count for all of them.
-fn new_version() -> Result<Version, DriverError> {
-    getrandom::u64().map(Version::from).map_err(DriverError::backend)
 }
 
 /// Why a call of the store failed.

@@ -7,20 +7,52 @@ use std::task::Poll;
 
 use crate::driver::{Expected, Written};
 use crate::record::Record;
-use crate::testing::harness::{Harness, key};
+use crate::testing::harness::{Harness, assert_same, key};
 
 /// After how many polls a future is dropped: at every stage, if it has many.
 const POLLS: [u32; 8] = [0, 1, 2, 3, 5, 10, 30, 100];
 
-/// Begins `work` and drops it after some polls, unless it is done before.
-async fn abandon<F: Future>(work: F, polls: u32) {
+/// Begins `work` and drops it after some polls, unless it is done before; says whether it was.
+async fn abandon<F: Future>(work: F, polls: u32) -> bool {
     let mut work = pin!(work);
     for _ in 0..polls {
         let done = poll_fn(|context| Poll::Ready(work.as_mut().poll(context).is_ready())).await;
         if done {
-            return;
+            return true;
         }
         tokio::task::yield_now().await;
+    }
+    false
+}
+
+/// Opening that is given up: of the same driver and of another over the same store, either can be opened then, and what one writes the other reads.
+pub async fn an_abandoned_open_is_done_or_not<F: Future<Output = Harness>>(harness: impl Fn() -> F) {
+    let mut polls = 0;
+    loop {
+        let harness = harness().await;
+        let driver = harness.driver();
+        let done = abandon(driver.open(), polls).await;
+        driver
+            .open()
+            .await
+            .expect("a driver is opened after opening it was given up");
+        let other = harness.reopened().await;
+        other
+            .open()
+            .await
+            .expect("another driver is opened after opening one was given up");
+        for (writer, reader) in [(&driver, &other), (&other, &driver)] {
+            let (key, record) = (key(), harness.record("seen by all"));
+            let written = writer.write(&key, &record, Expected::Absent).await;
+            written.expect("the record is written");
+            let read = reader.read(&key).await.expect("the record is read");
+            assert_same(read.as_ref(), &record);
+        }
+        // At every stage that it has, sparsely where it has many.
+        match done {
+            true => return,
+            false => polls += 1 + polls / 4,
+        }
     }
 }
 

@@ -190,6 +190,40 @@ pub async fn destroying_says_whether_there_was_a_record(harness: Arc<Harness>) {
     assert!(harness.read(&key).await.is_none());
 }
 
+/// "The same, as it is in the store now", whoever has changed it since the driver last read it; also through a pointer.
+pub async fn a_fresh_read_says_what_is_in_the_store_now(harness: Arc<Harness>) {
+    let other = harness.reopened().await;
+    other.open().await.expect("the driver is opened");
+    let pointer: Box<dyn Driver> = Box::new(Arc::new(harness.driver()));
+    for driver in [&harness.driver() as &dyn Driver, &pointer] {
+        let fresh = async |key| driver.read_fresh(key).await.expect("the record is read");
+        let key = &key();
+        assert!(fresh(key).await.is_none());
+
+        let mut expected = Expected::Absent;
+        for record in [harness.record("one").with_owner("ann"), harness.record("other")] {
+            // What a driver remembers it remembers from here on.
+            driver.read(key).await.expect("the record is read");
+            let written = other.write(key, &record, expected).await;
+            let version = done(written.expect("the record is written"));
+            let read = fresh(key).await;
+            assert_same(read.as_ref(), &record);
+            assert_eq!(read.map(|record| record.version()), Some(version));
+            expected = Expected::Version(version);
+        }
+        driver.read(key).await.expect("the record is read");
+        let past = harness.now() - Duration::from_millis(10);
+        assert!(other.touch(key, past).await.expect("the record is touched"));
+        assert!(fresh(key).await.is_none(), "what has expired is read");
+
+        let again = other.write(key, &harness.record("again"), Expected::Absent).await;
+        done(again.expect("the record is written"));
+        driver.read(key).await.expect("the record is read");
+        assert!(other.destroy(key).await.expect("the record is destroyed"));
+        assert!(fresh(key).await.is_none(), "what was destroyed is read");
+    }
+}
+
 /// "`Arc<D>` and `Arc<dyn Driver>` are drivers too."
 pub async fn a_pointer_to_the_driver_is_the_driver(harness: Arc<Harness>) {
     let pointer: Box<dyn Driver> = Box::new(Arc::new(harness.driver()));

@@ -71,6 +71,12 @@ macro_rules! __driver_contract_tests {
             $crate::testing::run(harness(), $crate::testing::contract::$test);
         }
     )*};
+    (@unopened $($test:ident)*) => {$(
+        #[test]
+        fn $test() {
+            $crate::testing::run_unopened(harness, $crate::testing::contract::$test);
+        }
+    )*};
     (true) => {
         $crate::__driver_contract_tests! { @driver }
         $crate::__driver_contract_tests! { @owners }
@@ -92,6 +98,7 @@ macro_rules! __driver_contract_tests {
             keys_are_compared_byte_by_byte
             what_happens_to_one_record_touches_no_other
             destroying_says_whether_there_was_a_record
+            a_fresh_read_says_what_is_in_the_store_now
             a_pointer_to_the_driver_is_the_driver
             creating_what_is_there_changes_nothing_and_conflicts
             a_write_on_the_version_that_is_there_replaces_all_of_it
@@ -133,6 +140,9 @@ macro_rules! __driver_contract_tests {
             an_abandoned_creation_is_done_or_not
             an_abandoned_touch_or_destruction_is_done_or_not
         }
+        $crate::__driver_contract_tests! { @unopened
+            an_abandoned_open_is_done_or_not
+        }
     };
     (@owners) => {
         $crate::__driver_contract_tests! { @tests
@@ -148,6 +158,8 @@ macro_rules! __driver_contract_tests {
             a_session_made_after_one_that_expired_is_not_its_owners
             logging_out_everywhere_else_spares_this_session_and_those_of_others
             no_session_of_an_owner_is_overlooked_while_others_come_and_go
+            no_session_of_an_owner_is_overlooked_while_it_is_rewritten
+            a_write_at_the_same_time_brings_no_session_of_an_owner_back
             an_exception_that_is_anothers_spares_nothing
         }
     };
@@ -176,7 +188,7 @@ mod tests {
         let mut count = 0;
         for line in sources.iter().flat_map(|source| source.lines()) {
             if let Some(rest) = line.strip_prefix("pub async fn ") {
-                let name = rest.split('(').next().unwrap();
+                let name = rest.split(['(', '<']).next().unwrap();
                 assert!(
                     list.split_whitespace().any(|word| word == name),
                     "`{name}` is not in the list"

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::driver::{Expected, Written};
@@ -312,5 +313,72 @@ pub async fn no_session_of_an_owner_is_overlooked_while_others_come_and_go(harne
     }
     while let Some(done) = writers.join_next().await {
         done.expect("a writer comes to its end");
+    }
+}
+
+/// The same while it is itself that is written, and touched, again and again: whoever does finds it gone.
+pub async fn no_session_of_an_owner_is_overlooked_while_it_is_rewritten(harness: Arc<Harness>) {
+    const ROUNDS: u32 = 4;
+    let late = harness.late();
+    for _ in 0..ROUNDS {
+        let keys = [key(), key(), key(), key()];
+        let (mut writers, begun) = (JoinSet::new(), Arc::new(Barrier::new(keys.len() + 1)));
+        for key in keys {
+            let record = harness.record("ann's").with_owner("ann");
+            let mut seen = harness.create(&key, &record).await;
+            let (harness, begun) = (harness.clone(), begun.clone());
+            writers.spawn(async move {
+                begun.wait().await;
+                loop {
+                    harness.touch(&key, late).await;
+                    match harness.write(&key, &record, Expected::Version(seen)).await {
+                        Written::Done(version) => seen = version,
+                        Written::Gone => return,
+                        Written::Conflict(_) => panic!("nobody else has written"),
+                    }
+                    // A driver that never waits would not let others in.
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        begun.wait().await;
+        let destroyed = destroy_sessions_of(&harness, "ann", None).await;
+        assert_eq!(destroyed, keys.len() as u64, "a session was overlooked");
+        for key in &keys {
+            assert!(harness.read(key).await.is_none(), "a session was overlooked");
+        }
+        writers.join_all().await;
+        for key in &keys {
+            assert!(harness.read(key).await.is_none(), "a session was brought back");
+        }
+    }
+}
+
+/// "A write or a touch at the same time does not bring it back", when it is all of an owner's that are destroyed.
+pub async fn a_write_at_the_same_time_brings_no_session_of_an_owner_back(harness: Arc<Harness>) {
+    for _ in 0..32 {
+        let key = key();
+        let record = harness.record("ann's").with_owner("ann");
+        let version = harness.create(&key, &record).await;
+        let (driver, second) = (harness.driver(), record.clone());
+        let writer = tokio::spawn(async move { driver.write(&key, &second, Expected::Version(version)).await });
+        let (driver, late) = (harness.driver(), harness.late());
+        let toucher = tokio::spawn(async move { driver.touch(&key, late).await });
+        assert_eq!(destroy_sessions_of(&harness, "ann", None).await, 1);
+        let written = writer.await.expect("writing does not panic");
+        let seen = match written.expect("the record is written") {
+            Written::Done(second) => second,
+            Written::Gone => version,
+            Written::Conflict(_) => panic!("nobody else has written"),
+        };
+        let touched = toucher.await.expect("touching does not panic");
+        touched.expect("the record is touched");
+        assert!(harness.read(&key).await.is_none(), "a session was brought back");
+        assert!(sessions_of(&harness, "ann").await.is_empty());
+        let written = harness.write(&key, &record, Expected::Version(seen)).await;
+        assert!(
+            matches!(written, Written::Gone),
+            "expected `Written::Gone`, got {written:?}"
+        );
     }
 }
