@@ -12,7 +12,7 @@ use redis::{Value, cmd};
 use super::address;
 use super::connection::{Link, Source};
 use super::due::Due;
-use super::error::{driver_error, unexpected};
+use super::error::{driver_error, not_known, unexpected};
 use super::format::{self, index_until, millis};
 use super::scripts::{Call, SCRIPTS};
 use super::write::Write;
@@ -153,7 +153,12 @@ impl RedisDriver {
 
     /// Runs a script, which says in its file what it answers.
     pub(super) async fn run(&self, purpose: &'static str, call: &Call<'_>) -> Result<Value, DriverError> {
-        let answer = self.link.run(call).await;
+        self.run_noting(purpose, call, &mut false).await
+    }
+
+    /// The same, and notes in `lost` whether an answer was lost: then the script may have been run before.
+    async fn run_noting(&self, purpose: &'static str, call: &Call<'_>, lost: &mut bool) -> Result<Value, DriverError> {
+        let answer = self.link.run(call, lost).await;
         answer.map_err(|error| driver_error(purpose, &error))
     }
 
@@ -177,7 +182,7 @@ impl RedisDriver {
     /// What a plain `GET` finds; `None` when a script has to look at it.
     async fn glance(&self, session: &str) -> Result<Option<Option<Record>>, DriverError> {
         let mut command = cmd("GET");
-        match self.link.send(command.arg(session)).await {
+        match self.link.send(command.arg(session), &mut false).await {
             Ok(Value::Nil) => Ok(Some(None)),
             Ok(Value::BulkString(value)) => Ok(format::parse(value).map(Some)),
             Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
@@ -227,8 +232,10 @@ impl RedisDriver {
         let session = self.session(key);
         let whose = owner.map_or("-".to_owned(), |owner| format!("+{owner}"));
         let call = SCRIPTS.destroy.call(&[&session], self.now()).arg(&whose);
-        match self.run(PURPOSE, &call).await? {
-            Value::Nil => Ok(None),
+        let mut lost = false;
+        match self.run_noting(PURPOSE, &call, &mut lost).await? {
+            // If an answer was lost, it was that one which said that there was a session, as far as anybody can tell.
+            Value::Nil => Ok(lost.then_some(None)),
             Value::Int(1) => Ok(Some(None)),
             answer => Former::of(answer)
                 .map(|former| Some(Some(former)))
@@ -267,8 +274,9 @@ impl Driver for RedisDriver {
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
         const PURPOSE: &str = "write a session";
         let write = Write::new(self, key, record, expected)?;
+        let mut lost = false;
         if let Some(command) = write.creation() {
-            let created = self.link.send(&command).await;
+            let created = self.link.send(&command, &mut lost).await;
             let created = created.map_err(|error| driver_error(PURPOSE, &error))?;
             if matches!(created, Value::Okay) {
                 return Ok(Written::Done(write.version));
@@ -282,9 +290,11 @@ impl Driver for RedisDriver {
             indexed = true;
         }
         loop {
-            match (self.run(PURPOSE, &write.call(indexed)).await?, record.owner()) {
+            let answer = self.run_noting(PURPOSE, &write.call(indexed), &mut lost).await?;
+            match (answer, record.owner()) {
                 (Value::Int(1), _) => return Ok(Written::Done(write.version)),
                 (Value::Nil, _) => return Ok(Written::Gone),
+                (Value::BulkString(_) | Value::Int(0), _) if lost => return Err(not_known(PURPOSE)),
                 (Value::BulkString(other), _) => return Ok(Written::Conflict(format::parse(other))),
                 (Value::Int(0), _) => return Ok(Written::Conflict(None)),
                 (Value::Int(3), Some(owner)) if !indexed => self.index(owner, key, write.now, write.until).await?,

@@ -17,6 +17,7 @@ mod driver;
 mod due;
 mod error;
 mod format;
+mod node;
 mod owners;
 mod scripts;
 mod tracking;
