@@ -5,7 +5,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use redis::cluster::{ClusterClient, NodeAddress};
-use session_schema::{Driver, DriverError, Expected, OwnerIndex, RedisDriver, SessionLayer, StoreKey, Version, Written};
+use session_schema::{
+    Driver, DriverError, Expected, OwnerIndex, RedisDriver, SessionLayer, StoreKey, Version, Written,
+};
 use session_tests::App;
 use session_tests::servers::{Redis, RedisCluster, Relay};
 use tokio::task::JoinHandle;

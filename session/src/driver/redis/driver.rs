@@ -29,7 +29,8 @@ use crate::record::Record;
 /// * Each command is one atomic step: a script, or `GET` and `SET NX` where these do as well. A server that has lost the scripts, by a restart or `SCRIPT FLUSH`,
 ///   is given them again.
 /// * A connection that is cut, or over which nothing comes back, is replaced by the next request. A command whose answer was lost is sent
-///   once more, and a write that had been done already is known by its version: it counts once.
+///   once more, and a write that had been done already is known by its version: it counts once. If others have written since, nobody can tell, and it is an error
+///   ([`DriverError::unavailable`]). [`destroy`](Driver::destroy) says then that there was a session.
 /// * While the server is away every request gets an error ([`DriverError::unavailable`]), none waits for longer than some seconds, and nothing has to
 ///   be restarted when it is back.
 /// * Every record ends by itself: its expiry is set in the same command as its content, as a moment and not as a span. One that has lost its
@@ -52,7 +53,8 @@ use crate::record::Record;
 ///
 /// # What is promised, and what is not
 ///
-/// Reads and writes go to masters only: a replica refuses scripts and writes, and a plain `GET` is only sent over a connection that has run a script for the same session. A master that dies may have answered for a write of the last moment which its replica does
+/// Reads and writes go to masters only: a replica refuses scripts and writes, and a plain `GET` is only sent over a connection that has run a script for the same session, and never
+/// over a [cluster client of the application](RedisDriver::from_cluster_client), which may have been told to read from replicas. A master that dies may have answered for a write of the last moment which its replica does
 /// not know; that is how Redis replicates. So `appendfsync`, `min-replicas-to-write` and the like say how much a crash can take back: with
 /// `appendfsync always` a server that is killed and started again has lost nothing it had answered for.
 ///
@@ -83,7 +85,8 @@ use crate::record::Record;
 #[derive(Clone)]
 pub struct RedisDriver {
     pub(super) link: Arc<Link>,
-    due: Arc<Due>,
+    /// Nothing where a `GET` may be answered by a replica.
+    due: Option<Arc<Due>>,
     prefix: Arc<str>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -106,9 +109,12 @@ impl RedisDriver {
         Self::over(Source::Single(client))
     }
 
-    /// A driver over a cluster. It connects on first use, and waits for answers as long as the client says.
+    /// A driver over a cluster. It connects on first use, and waits for answers as long as the client says. Every read is a script, which runs on masters only.
     pub fn from_cluster_client(client: ClusterClient) -> Self {
-        Self::over(Source::Cluster(client))
+        Self {
+            due: None,
+            ..Self::over(Source::Cluster(client))
+        }
     }
 
     /// A driver over the server that Sentinels name, which must be a master. It connects on first use.
@@ -119,7 +125,7 @@ impl RedisDriver {
     fn over(source: Source) -> Self {
         Self {
             link: Arc::new(Link::new(source)),
-            due: Arc::new(Due::new()),
+            due: Some(Arc::new(Due::new())),
             prefix: "session:".into(),
             clock: Arc::new(SystemClock),
         }
@@ -267,6 +273,7 @@ impl Driver for RedisDriver {
 
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
         let session = self.session(key);
+        // Always by the script, though nothing is to be prolonged: it gives a record that has lost its expiry another one.
         let read = self.read_by(&SCRIPTS.read.call(&[&session], self.now())).await?;
         Ok(read.map(|read| read.record))
     }
@@ -369,7 +376,8 @@ impl RollingRead for RedisDriver {
         absolute: Option<Duration>,
     ) -> Result<Option<(Record, bool)>, DriverError> {
         let (session, now, connection) = (self.session(key), self.now(), self.link.number());
-        if self.due.is_later(key, connection, now)
+        if let Some(due) = &self.due
+            && due.is_later(key, connection, now)
             && let Some(found) = self.glance(&session).await?
             // Over another connection, perhaps to a replica, it would not count.
             && self.link.number() == connection
@@ -380,10 +388,11 @@ impl RollingRead for RedisDriver {
         let [lifetime, absolute] = [Some(lifetime), absolute].map(|span| span.map_or(0, longest_millis));
         let call = SCRIPTS.read.call(&[&session], now).arg(lifetime).arg(absolute);
         let read = self.read_by(&call.arg(millis(end_of_time()))).await?;
-        if let Some(read) = read.as_ref().filter(|read| read.has_lifetime_of_all) {
+        if let (Some(due), Some(read)) = (&self.due, &read)
+            && read.has_lifetime_of_all
+        {
             let expires_at = millis(read.record.expires_at());
-            self.due
-                .note(key, connection, (expires_at + lifetime / 10).saturating_sub(lifetime));
+            due.note(key, connection, (expires_at + lifetime / 10).saturating_sub(lifetime));
         }
         Ok(read.map(|read| (read.record, read.prolonged)))
     }

@@ -1,6 +1,7 @@
 //! The connection to one node of a cluster.
 //!
 //! The client sends a command again by itself when a node does not answer, and does not say so. What it sends and what becomes of that is seen here.
+//! That it connects by a type of ours is a thing its tests do, and not in its documentation.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
