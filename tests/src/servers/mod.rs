@@ -4,7 +4,6 @@
 mod disk;
 mod mariadb;
 mod postgres;
-mod proxy;
 mod redis;
 mod relay;
 
@@ -19,7 +18,6 @@ use std::time::{Duration, Instant};
 pub use disk::SmallDisk;
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
-pub use proxy::Proxy;
 pub use redis::{Monitor, Redis, RedisCluster, RedisSentinel};
 pub use relay::{Cut, Relay};
 

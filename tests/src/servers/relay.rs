@@ -1,4 +1,4 @@
-//! A connection that can be cut at a chosen moment.
+//! Connections that can be cut at a chosen moment, or go dead.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
-/// Passes on what goes between clients and a server, until it is to be cut. Ends with the test's runtime.
+/// Passes on what goes between clients and a server, until it is told otherwise. Ends with the test's runtime.
 #[derive(Clone, Debug)]
 pub struct Relay {
     port: u16,
@@ -18,12 +18,16 @@ pub struct Relay {
 struct State {
     plan: Option<Plan>,
     connections: JoinSet<()>,
+    accepted: usize,
+    /// The connections before this one keep silent.
+    silent: usize,
+    cuts: u32,
 }
 
 /// What is to happen to a connection.
 #[derive(Debug)]
 struct Plan {
-    /// When it sends this.
+    /// When it sends this, anything if it is empty.
     marker: Vec<u8>,
     /// Whether the server is to get it, and only the answer is lost.
     delivered: bool,
@@ -54,12 +58,14 @@ impl Relay {
         let accepting = relay.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let state = accepting.state.clone();
-                let passing = async move {
+                let shared = accepting.state.clone();
+                let mut state = lock(&accepting.state);
+                let number = state.accepted;
+                state.accepted += 1;
+                state.connections.spawn(async move {
                     // Whatever ends it ends both sides.
-                    let _ = pass_on(client, server, &state).await;
-                };
-                lock(&accepting.state).connections.spawn(passing);
+                    let _ = pass_on(client, server, number, &shared).await;
+                });
             }
         });
         relay
@@ -74,6 +80,27 @@ impl Relay {
     pub async fn cut_all(&self) {
         let mut connections = std::mem::take(&mut lock(&self.state).connections);
         connections.shutdown().await;
+    }
+
+    /// From now on nothing goes over the connections that there are, and nobody is told, as when a host vanishes. New ones are good.
+    pub fn silence(&self) {
+        let mut state = lock(&self.state);
+        state.silent = state.accepted;
+    }
+
+    /// How often a connection was cut as planned.
+    pub fn cuts(&self) -> u32 {
+        lock(&self.state).cuts
+    }
+
+    /// The next thing that is sent to the server does not get there: the connection is cut instead.
+    pub fn cut_next_request(&self) {
+        self.lose_request("").go_on();
+    }
+
+    /// The next thing that is sent is answered, but the connection is cut before the answer comes back.
+    pub fn cut_next_answer(&self) {
+        self.lose_answer("").go_on();
     }
 
     /// The next connection that sends `marker` is cut before the server gets it.
@@ -115,7 +142,7 @@ impl Cut {
     }
 }
 
-async fn pass_on(mut client: TcpStream, server: u16, state: &Mutex<State>) -> std::io::Result<()> {
+async fn pass_on(mut client: TcpStream, server: u16, number: usize, state: &Mutex<State>) -> std::io::Result<()> {
     let mut server = TcpStream::connect(("127.0.0.1", server)).await?;
     let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
     loop {
@@ -125,6 +152,7 @@ async fn pass_on(mut client: TcpStream, server: u16, state: &Mutex<State>) -> st
                 if request.is_empty() {
                     return Ok(());
                 }
+                wait_if_silent(state, number).await;
                 if let Some(plan) = planned(state, request) {
                     if plan.delivered {
                         server.write_all(request).await?;
@@ -133,6 +161,7 @@ async fn pass_on(mut client: TcpStream, server: u16, state: &Mutex<State>) -> st
                     }
                     let _ = plan.reached.send(());
                     plan.go_on.acquire().await.expect("it is not closed").forget();
+                    lock(state).cuts += 1;
                     return Ok(());
                 }
                 server.write_all(request).await?;
@@ -142,16 +171,27 @@ async fn pass_on(mut client: TcpStream, server: u16, state: &Mutex<State>) -> st
                 if answer.is_empty() {
                     return Ok(());
                 }
+                wait_if_silent(state, number).await;
                 client.write_all(answer).await?;
             }
         }
     }
 }
 
+async fn wait_if_silent(state: &Mutex<State>, number: usize) {
+    let silent = number < lock(state).silent;
+    if silent {
+        std::future::pending().await
+    }
+}
+
 /// The plan, if this is what it waits for.
 fn planned(state: &Mutex<State>, request: &[u8]) -> Option<Plan> {
     let plan = &mut lock(state).plan;
-    let found = |plan: &mut Plan| request.windows(plan.marker.len()).any(|part| part == plan.marker);
+    let found = |plan: &mut Plan| {
+        let marker = &plan.marker;
+        marker.is_empty() || request.windows(marker.len()).any(|part| part == marker)
+    };
     plan.take_if(found)
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use session_schema::{CachedDriver, Driver, OwnerIndex, Record, RedisDriver, SessionLayer, StoreKey, Version, Watcher};
-use session_tests::servers::{Monitor, Proxy, Redis, RedisCluster, RedisSentinel};
+use session_tests::servers::{Monitor, Redis, RedisCluster, RedisSentinel, Relay};
 use session_tests::{App, Calls, CountingDriver, Counts};
 use tokio::task::JoinSet;
 
@@ -196,9 +196,9 @@ async fn when_the_connection_is_cut_nothing_from_before_is_shown_and_all_is_well
 
 #[tokio::test]
 async fn what_a_vanished_server_cannot_report_is_not_shown_for_long() {
-    let proxy = Proxy::before(Redis::shared().port()).await;
-    let pair = Pair::between(&format!("redis://127.0.0.1:{}/", proxy.port()), &Redis::shared().url()).await;
-    proxy.silence();
+    let relay = Relay::to(Redis::shared().port()).await;
+    let pair = Pair::between(&format!("redis://127.0.0.1:{}/", relay.port()), &Redis::shared().url()).await;
+    relay.silence();
     replace(&*pair.there, &pair.key, &of("second"), pair.version).await;
     // Nobody asks here but the heartbeat.
     pair.is_seen(Some("second")).await;

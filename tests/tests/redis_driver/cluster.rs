@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use session_schema::{Driver, Expected, OwnerIndex, RedisDriver, StoreKey, Version};
+use redis::cluster::ClusterClient;
+use redis::cluster_read_routing::RandomReplicaStrategy;
+use session_schema::{Driver, Expected, OwnerIndex, RedisDriver, SessionLayer, StoreKey, Version};
+use session_tests::App;
 use session_tests::servers::{Redis, RedisCluster};
 
 use super::{PATIENCE, create, done, driver, in_the_end, key, record};
@@ -93,5 +96,33 @@ async fn all_of_a_session_is_in_one_slot_and_an_owner_is_in_one_too() {
                 .iter()
                 .any(|stored| stored.ends_with(&format!("{{{}}}", key.as_str())))
         );
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_from_replicas_reads_no_session_there() {
+    let cluster = RedisCluster::start(1);
+    populate(&driver(&cluster.url()).await).await;
+    // Only a replica that has replicated something is shown to clients.
+    let shown = |node: &Redis| {
+        let slots: Vec<Vec<redis::Value>> = node.ask(&["CLUSTER", "SLOTS"]);
+        slots.iter().all(|slots| slots.len() == 4)
+    };
+    let since = Instant::now();
+    while !cluster.nodes.iter().all(shown) {
+        assert!(since.elapsed() < PATIENCE, "the replicas are not shown");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let client = ClusterClient::builder(vec![cluster.nodes[0].url()]).read_routing_strategy(RandomReplicaStrategy);
+    let driver = RedisDriver::from_cluster_client(client.build().unwrap());
+    let browser = App::new(SessionLayer::new(driver)).browser();
+    browser.visit(|session| session.put("a", 1).unwrap()).await.value();
+    for _ in 0..10 {
+        // A replica may not know yet that there is one.
+        assert!(browser.visit(|session| session.has("a")).await.value());
+    }
+    for node in cluster.nodes.iter().filter(|node| !is_master(node)) {
+        let asked: String = node.ask(&["INFO", "commandstats"]);
+        assert!(!asked.contains("cmdstat_get:"), "{asked}");
     }
 }

@@ -1,9 +1,11 @@
 //! The way to a server: URLs, passwords, settings, clients of the application.
 
-use session_schema::{Config, Driver, RedisDriver, SessionManager};
+use session_schema::{CachedDriver, Config, Driver, RedisDriver, SessionManager};
+use session_tests::Log;
 use session_tests::servers::{Redis, RedisCluster, RedisSentinel, free_port};
+use tracing::Level;
 
-use super::{create, key, record};
+use super::{HOUR, create, key, record};
 
 fn chain(error: &dyn std::error::Error) -> String {
     let source = error.source().map(chain).unwrap_or_default();
@@ -58,6 +60,41 @@ async fn nobody_there_is_out_of_reach() {
         .await
         .unwrap_err();
     assert!(error.is_unavailable(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_with_no_room_for_a_connection_reports_changes_when_it_has_room_again() {
+    let server = Redis::start(&[]);
+    let driver = CachedDriver::new(RedisDriver::connect(&server.url()).await.unwrap(), HOUR);
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut admin = client.get_connection().unwrap();
+    let mut tell = |command: &str| -> String {
+        let words: Vec<_> = command.split(' ').collect();
+        redis::cmd(words[0]).arg(&words[1..]).query(&mut admin).unwrap()
+    };
+    let log = Log::capture();
+    tell("CONFIG SET maxclients 1");
+    // From now on it connects so that changes are reported.
+    driver.open().await.unwrap();
+    driver.read(&key()).await.unwrap_err();
+    tell("CONFIG SET maxclients 100");
+    assert!(driver.read(&key()).await.unwrap().is_none());
+    assert!(log.at(Level::WARN).is_empty(), "{:?}", log.at(Level::WARN));
+    let clients = tell("CLIENT LIST");
+    assert!(clients.contains(" flags=t "), "{clients}");
+}
+
+#[tokio::test]
+async fn a_server_that_knows_no_reports_is_asked_for_none() {
+    for unknown in ["CLIENT", "HELLO"] {
+        let server = Redis::start(&["--rename-command", unknown, ""]);
+        let driver = CachedDriver::new(RedisDriver::connect(&server.url()).await.unwrap(), HOUR);
+        let log = Log::capture();
+        driver.open().await.unwrap();
+        assert!(driver.read(&key()).await.unwrap().is_none());
+        let warnings = log.at(Level::WARN);
+        assert!(warnings[0].message.contains("does not report changes"), "{warnings:?}");
+    }
 }
 
 #[tokio::test]

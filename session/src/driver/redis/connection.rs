@@ -15,7 +15,8 @@ use redis::sentinel::SentinelClient;
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::time::{Instant, timeout};
 
-use super::error::{is_lost, is_worth_another_try};
+use super::error::{is_lost, is_unanswered, is_worth_another_try};
+use super::node::{self, Node};
 use super::scripts::{Call, SCRIPTS};
 use super::tracking::{self, Reports, Watchers};
 use crate::driver::Watcher;
@@ -48,7 +49,11 @@ impl Source {
         let client = match self {
             Self::Single(client) => client.clone(),
             Self::Sentinel(client) => client.lock().await.async_get_client().await?,
-            Self::Cluster(client) => return Ok(Open::new(Connection::Cluster(client.get_async_connection().await?))),
+            Self::Cluster(client) => {
+                return Ok(Open::new(Connection::Cluster(
+                    client.get_async_generic_connection().await?,
+                )));
+            }
         };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(TRY))
@@ -77,14 +82,24 @@ impl fmt::Debug for Source {
 #[derive(Clone)]
 enum Connection {
     Single(MultiplexedConnection),
-    Cluster(ClusterConnection),
+    Cluster(ClusterConnection<Node>),
 }
 
 impl Connection {
-    async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
+    /// Sends a command, and notes in `lost` whether an answer to it was.
+    async fn send(&mut self, command: &Cmd, lost: &mut bool) -> RedisResult<Value> {
         match self {
-            Self::Single(connection) => command.query_async(connection).await,
-            Self::Cluster(connection) => command.query_async(connection).await,
+            Self::Single(connection) => {
+                let answer = command.query_async(connection).await;
+                *lost |= answer.as_ref().is_err_and(is_unanswered);
+                answer
+            }
+            Self::Cluster(connection) => {
+                let before = node::unanswered();
+                let answer = command.query_async(connection).await;
+                *lost |= node::unanswered() != before;
+                answer
+            }
         }
     }
 
@@ -155,7 +170,7 @@ impl Link {
     pub(super) async fn prepare(&self) -> RedisResult<()> {
         if !self.prepared.load(Ordering::Relaxed) {
             for script in SCRIPTS.all() {
-                self.send(&script.load()).await?;
+                self.send(&script.load(), &mut false).await?;
             }
             self.prepared.store(true, Ordering::Relaxed);
         }
@@ -179,33 +194,34 @@ impl Link {
         true
     }
 
-    /// Runs a script: one command, unless the server has lost it, by a restart or `SCRIPT FLUSH`.
-    pub(super) async fn run(&self, call: &Call<'_>) -> RedisResult<Value> {
-        match self.send(call.by_hash()).await {
+    /// Runs a script: one command, unless the server has lost it, by a restart or `SCRIPT FLUSH`. Notes in `lost` what [`send`](Self::send) does.
+    pub(super) async fn run(&self, call: &Call<'_>, lost: &mut bool) -> RedisResult<Value> {
+        match self.send(call.by_hash(), lost).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.send(&call.in_full()).await
+                self.send(&call.in_full(), lost).await
             }
             answer => answer,
         }
     }
 
-    /// Sends a command, a second time if the connection was cut: every command here may be run twice.
-    pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
-        match self.send_once(command).await {
-            Err(Failed::Sent(error)) if is_worth_another_try(&error) => self.send_once(command).await,
+    /// Sends a command, a second time if the connection was cut: every command here may be run twice. Notes in `lost` whether an answer was lost, so that
+    /// the one that is given may be that to a second run.
+    pub(super) async fn send(&self, command: &Cmd, lost: &mut bool) -> RedisResult<Value> {
+        match self.send_once(command, lost).await {
+            Err(Failed::Sent(error)) if is_worth_another_try(&error) => self.send_once(command, lost).await,
             answer => answer,
         }
         .map_err(Failed::into_error)
     }
 
-    async fn send_once(&self, command: &Cmd) -> Result<Value, Failed> {
+    async fn send_once(&self, command: &Cmd, lost: &mut bool) -> Result<Value, Failed> {
         let (mut connection, number) = self.connection().await.map_err(Failed::Connecting)?;
         let mut waiting = Waiting {
             link: self,
             number,
             since: Some(Instant::now()),
         };
-        let answer = connection.send(command).await;
+        let answer = connection.send(command, lost).await;
         waiting.since = None;
         answer.map_err(|error| {
             if connection.is_lost(&error) {

@@ -12,7 +12,7 @@ use redis::{Value, cmd};
 use super::address;
 use super::connection::{Link, Source};
 use super::due::Due;
-use super::error::{driver_error, unexpected};
+use super::error::{driver_error, not_known, unexpected};
 use super::format::{self, index_until, millis};
 use super::scripts::{Call, SCRIPTS};
 use super::write::Write;
@@ -29,7 +29,8 @@ use crate::record::Record;
 /// * Each command is one atomic step: a script, or `GET` and `SET NX` where these do as well. A server that has lost the scripts, by a restart or `SCRIPT FLUSH`,
 ///   is given them again.
 /// * A connection that is cut, or over which nothing comes back, is replaced by the next request. A command whose answer was lost is sent
-///   once more, and a write that had been done already is known by its version: it counts once.
+///   once more, and a write that had been done already is known by its version: it counts once. If others have written since, nobody can tell, and it is an error
+///   ([`DriverError::unavailable`]). [`destroy`](Driver::destroy) says then that there was a session.
 /// * While the server is away every request gets an error ([`DriverError::unavailable`]), none waits for longer than some seconds, and nothing has to
 ///   be restarted when it is back.
 /// * Every record ends by itself: its expiry is set in the same command as its content, as a moment and not as a span. One that has lost its
@@ -52,7 +53,8 @@ use crate::record::Record;
 ///
 /// # What is promised, and what is not
 ///
-/// Reads and writes go to masters only: a replica refuses scripts and writes, and a plain `GET` is only sent over a connection that has run a script for the same session. A master that dies may have answered for a write of the last moment which its replica does
+/// Reads and writes go to masters only: a replica refuses scripts and writes, and a plain `GET` is only sent over a connection that has run a script for the same session, and never
+/// over a [cluster client of the application](RedisDriver::from_cluster_client), which may have been told to read from replicas. A master that dies may have answered for a write of the last moment which its replica does
 /// not know; that is how Redis replicates. So `appendfsync`, `min-replicas-to-write` and the like say how much a crash can take back: with
 /// `appendfsync always` a server that is killed and started again has lost nothing it had answered for.
 ///
@@ -83,7 +85,8 @@ use crate::record::Record;
 #[derive(Clone)]
 pub struct RedisDriver {
     pub(super) link: Arc<Link>,
-    due: Arc<Due>,
+    /// Nothing where a `GET` may be answered by a replica.
+    due: Option<Arc<Due>>,
     prefix: Arc<str>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -106,9 +109,12 @@ impl RedisDriver {
         Self::over(Source::Single(client))
     }
 
-    /// A driver over a cluster. It connects on first use, and waits for answers as long as the client says.
+    /// A driver over a cluster. It connects on first use, and waits for answers as long as the client says. Every read is a script, which runs on masters only.
     pub fn from_cluster_client(client: ClusterClient) -> Self {
-        Self::over(Source::Cluster(client))
+        Self {
+            due: None,
+            ..Self::over(Source::Cluster(client))
+        }
     }
 
     /// A driver over the server that Sentinels name, which must be a master. It connects on first use.
@@ -119,7 +125,7 @@ impl RedisDriver {
     fn over(source: Source) -> Self {
         Self {
             link: Arc::new(Link::new(source)),
-            due: Arc::new(Due::new()),
+            due: Some(Arc::new(Due::new())),
             prefix: "session:".into(),
             clock: Arc::new(SystemClock),
         }
@@ -153,7 +159,12 @@ impl RedisDriver {
 
     /// Runs a script, which says in its file what it answers.
     pub(super) async fn run(&self, purpose: &'static str, call: &Call<'_>) -> Result<Value, DriverError> {
-        let answer = self.link.run(call).await;
+        self.run_noting(purpose, call, &mut false).await
+    }
+
+    /// The same, and notes in `lost` whether an answer was lost: then the script may have been run before.
+    async fn run_noting(&self, purpose: &'static str, call: &Call<'_>, lost: &mut bool) -> Result<Value, DriverError> {
+        let answer = self.link.run(call, lost).await;
         answer.map_err(|error| driver_error(purpose, &error))
     }
 
@@ -177,7 +188,7 @@ impl RedisDriver {
     /// What a plain `GET` finds; `None` when a script has to look at it.
     async fn glance(&self, session: &str) -> Result<Option<Option<Record>>, DriverError> {
         let mut command = cmd("GET");
-        match self.link.send(command.arg(session)).await {
+        match self.link.send(command.arg(session), &mut false).await {
             Ok(Value::Nil) => Ok(Some(None)),
             Ok(Value::BulkString(value)) => Ok(format::parse(value).map(Some)),
             Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
@@ -227,8 +238,10 @@ impl RedisDriver {
         let session = self.session(key);
         let whose = owner.map_or("-".to_owned(), |owner| format!("+{owner}"));
         let call = SCRIPTS.destroy.call(&[&session], self.now()).arg(&whose);
-        match self.run(PURPOSE, &call).await? {
-            Value::Nil => Ok(None),
+        let mut lost = false;
+        match self.run_noting(PURPOSE, &call, &mut lost).await? {
+            // If an answer was lost, it was that one which said that there was a session, as far as anybody can tell.
+            Value::Nil => Ok(lost.then_some(None)),
             Value::Int(1) => Ok(Some(None)),
             answer => Former::of(answer)
                 .map(|former| Some(Some(former)))
@@ -260,6 +273,7 @@ impl Driver for RedisDriver {
 
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
         let session = self.session(key);
+        // Always by the script, though nothing is to be prolonged: it gives a record that has lost its expiry another one.
         let read = self.read_by(&SCRIPTS.read.call(&[&session], self.now())).await?;
         Ok(read.map(|read| read.record))
     }
@@ -267,8 +281,9 @@ impl Driver for RedisDriver {
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
         const PURPOSE: &str = "write a session";
         let write = Write::new(self, key, record, expected)?;
+        let mut lost = false;
         if let Some(command) = write.creation() {
-            let created = self.link.send(&command).await;
+            let created = self.link.send(&command, &mut lost).await;
             let created = created.map_err(|error| driver_error(PURPOSE, &error))?;
             if matches!(created, Value::Okay) {
                 return Ok(Written::Done(write.version));
@@ -282,9 +297,11 @@ impl Driver for RedisDriver {
             indexed = true;
         }
         loop {
-            match (self.run(PURPOSE, &write.call(indexed)).await?, record.owner()) {
+            let answer = self.run_noting(PURPOSE, &write.call(indexed), &mut lost).await?;
+            match (answer, record.owner()) {
                 (Value::Int(1), _) => return Ok(Written::Done(write.version)),
                 (Value::Nil, _) => return Ok(Written::Gone),
+                (Value::BulkString(_) | Value::Int(0), _) if lost => return Err(not_known(PURPOSE)),
                 (Value::BulkString(other), _) => return Ok(Written::Conflict(format::parse(other))),
                 (Value::Int(0), _) => return Ok(Written::Conflict(None)),
                 (Value::Int(3), Some(owner)) if !indexed => self.index(owner, key, write.now, write.until).await?,
@@ -359,7 +376,8 @@ impl RollingRead for RedisDriver {
         absolute: Option<Duration>,
     ) -> Result<Option<(Record, bool)>, DriverError> {
         let (session, now, connection) = (self.session(key), self.now(), self.link.number());
-        if self.due.is_later(key, connection, now)
+        if let Some(due) = &self.due
+            && due.is_later(key, connection, now)
             && let Some(found) = self.glance(&session).await?
             // Over another connection, perhaps to a replica, it would not count.
             && self.link.number() == connection
@@ -370,10 +388,11 @@ impl RollingRead for RedisDriver {
         let [lifetime, absolute] = [Some(lifetime), absolute].map(|span| span.map_or(0, longest_millis));
         let call = SCRIPTS.read.call(&[&session], now).arg(lifetime).arg(absolute);
         let read = self.read_by(&call.arg(millis(end_of_time()))).await?;
-        if let Some(read) = read.as_ref().filter(|read| read.has_lifetime_of_all) {
+        if let (Some(due), Some(read)) = (&self.due, &read)
+            && read.has_lifetime_of_all
+        {
             let expires_at = millis(read.record.expires_at());
-            self.due
-                .note(key, connection, (expires_at + lifetime / 10).saturating_sub(lifetime));
+            due.note(key, connection, (expires_at + lifetime / 10).saturating_sub(lifetime));
         }
         Ok(read.map(|read| (read.record, read.prolonged)))
     }

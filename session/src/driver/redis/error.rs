@@ -49,6 +49,15 @@ pub(super) fn unexpected(purpose: &'static str) -> DriverError {
     ))
 }
 
+/// What stands for a conflict when an answer was lost: the record that is there is another, but this one may have been there in between. To call that a
+/// conflict would have the writer make its changes a second time.
+pub(super) fn not_known(purpose: &'static str) -> DriverError {
+    DriverError::unavailable(RedisFailure::new(
+        purpose,
+        "the connection was lost during the write, and others have written since: whether it was stored is not known",
+    ))
+}
+
 /// Whether trying again later may help: nobody answers, or who answers is not, or not yet, or no more the one to ask.
 fn is_unavailable(error: &RedisError) -> bool {
     match error.kind() {
@@ -71,11 +80,15 @@ fn is_unavailable(error: &RedisError) -> bool {
     }
 }
 
+/// Whether there was no answer, so that nobody can tell whether the command was run.
+pub(super) fn is_unanswered(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_unrecoverable_error()
+}
+
 /// Whether the connection is of no more use: it is cut, nothing has come back over it for long, or it leads to a server that has been replaced
 /// by another, or wants to know a password that has changed.
 pub(super) fn is_lost(error: &RedisError) -> bool {
-    error.is_io_error()
-        || error.is_unrecoverable_error()
+    is_unanswered(error)
         || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
         || error.code() == Some("NOAUTH")
 }

@@ -152,7 +152,15 @@ async fn connect_tracking(
 
 /// Whether the server has said that it does not do this, as older ones and some proxies do, and others if the user must not.
 fn is_refusal(error: &redis::RedisError) -> bool {
-    error.kind() == ErrorKind::RESP3NotSupported || matches!(error.code(), Some("ERR" | "NOPROTO" | "NOPERM"))
+    match error.code() {
+        Some("NOPROTO" | "NOPERM") => true,
+        // All sorts of things have this code, such as that there is no room for a connection at the moment.
+        Some("ERR") => {
+            let detail = error.detail().unwrap_or_default().to_ascii_lowercase();
+            detail.starts_with("unknown command") || detail.starts_with("unknown subcommand")
+        }
+        _ => error.kind() == ErrorKind::RESP3NotSupported,
+    }
 }
 
 /// What the server, or the client about the connection, says unasked.
@@ -221,4 +229,34 @@ fn current(state: &Weak<Mutex<State>>, wire: &Arc<Wire>) -> Option<MultiplexedCo
         .reports()
         .filter(|reports| reports.are_of(wire))
         .and_then(|_| state.single())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_says_that_it_does_not_do_this_refuses() {
+        let is_refusal = |text: &str| {
+            let answer = redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap();
+            is_refusal(&answer.extract_error().unwrap_err())
+        };
+        for text in [
+            "ERR unknown command 'HELLO', with args beginning with: '3' ",
+            "ERR unknown subcommand 'TRACKING'. Try CLIENT HELP.",
+            "ERR Unknown subcommand or wrong number of arguments for 'TRACKING'. Try CLIENT HELP",
+            "NOPROTO unsupported protocol version",
+            "NOPERM User limited has no permissions to run the 'client|tracking' command",
+        ] {
+            assert!(is_refusal(text), "{text}");
+        }
+        for text in [
+            "ERR max number of clients reached",
+            "ERR max number of clients + cluster connections reached",
+            "LOADING Redis is loading the dataset in memory",
+            "NOAUTH Authentication required.",
+        ] {
+            assert!(!is_refusal(text), "{text}");
+        }
+    }
 }
