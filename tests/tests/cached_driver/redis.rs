@@ -206,6 +206,20 @@ async fn what_a_vanished_server_cannot_report_is_not_shown_for_long() {
 }
 
 #[tokio::test]
+async fn what_a_server_knew_before_it_became_a_replica_is_not_shown_for_long() {
+    let (master, server) = (Redis::start(&[]), Redis::start(&[]));
+    let pair = Pair::at(&server.url()).await;
+    let port = master.port().to_string();
+    drop(master);
+    server.ask::<redis::Value>(&["REPLICAOF", "127.0.0.1", &port]);
+    let since = Instant::now();
+    while pair.here.read(&pair.key).await.is_ok() {
+        assert!(since.elapsed() < PATIENCE, "it is still shown");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn when_the_server_forgets_everything_so_do_the_caches() {
     let server = Redis::start(&[]);
     let pair = Pair::at(&server.url()).await;

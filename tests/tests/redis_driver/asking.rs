@@ -28,7 +28,7 @@ fn assert_asked(monitor: &mut Monitor, times: usize) {
     let (arrived, _) = monitor.take();
     assert_eq!(arrived.len(), times, "{arrived:#?}");
     let is_ours = |command: &String| {
-        let names = ["\"EVALSHA\"", "\"GET\"", "\"SET\""];
+        let names = ["\"EVALSHA\"", "\"GETEX\"", "\"SET\""];
         names.iter().any(|name| command.starts_with(name))
     };
     assert!(arrived.iter().all(is_ours), "{arrived:#?}");
@@ -170,18 +170,18 @@ async fn a_read_that_has_nothing_to_prolong_is_no_script_once_that_is_known() {
         (found, names.join(" "))
     };
     assert_eq!(read().await, (true, "EVALSHA".to_owned()));
-    assert_eq!(read().await, (true, "GET".to_owned()));
+    assert_eq!(read().await, (true, "GETEX".to_owned()));
     // A tenth of the lifetime, which is two hours unless said otherwise.
     clock.advance(HOUR / 5);
     assert_eq!(read().await, (true, "EVALSHA".to_owned()));
-    assert_eq!(read().await, (true, "GET".to_owned()));
+    assert_eq!(read().await, (true, "GETEX".to_owned()));
 
     // Something of another type has been put there: the script sees what it is.
     let stored: Vec<String> = server.ask(&["KEYS", "*"]);
     server.ask::<redis::Value>(&["DEL", &stored[0]]);
     server.ask::<redis::Value>(&["HSET", &stored[0], "a field", "of somebody"]);
     let log = Log::capture();
-    assert_eq!(read().await, (false, "GET EVALSHA".to_owned()));
+    assert_eq!(read().await, (false, "GETEX EVALSHA".to_owned()));
     let warnings = log.at(Level::WARN);
     assert!(warnings.iter().any(|entry| entry.message.contains("is no session")));
 }

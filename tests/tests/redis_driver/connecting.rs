@@ -59,7 +59,7 @@ async fn nobody_there_is_out_of_reach() {
     let error = RedisDriver::connect(&format!("redis://127.0.0.1:{}/", free_port()))
         .await
         .unwrap_err();
-    assert!(error.is_unavailable(), "{error:?}");
+    assert!(error.is_unavailable() && chain(&error).contains("refused"), "{error:?}");
 }
 
 #[tokio::test]

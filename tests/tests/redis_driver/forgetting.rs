@@ -147,6 +147,46 @@ async fn what_is_no_session_reads_as_nothing_and_is_left_alone() {
 }
 
 #[tokio::test]
+async fn who_takes_an_owner_out_of_its_set_late_leaves_in_what_was_noted_since() {
+    let server = Redis::start(&[]);
+    let driver = driver(&server.url()).await;
+    let (key, anns) = (key(), record("ann's").with_owner("ann"));
+    let version = create(&driver, &key, &anns).await;
+    let set = keys(&server).into_iter().find(|key| key.contains("owner")).unwrap();
+    let noted = || server.ask::<Option<u64>>(&["ZSCORE", &set, key.as_str()]);
+    let before = noted().unwrap();
+    let bobs = record("bob's").with_owner("bob");
+    let version = done(driver.write(&key, &bobs, Expected::Version(version)).await.unwrap());
+    assert_eq!(noted(), None);
+    // As if that had not come to its end yet when the session is ann's again.
+    server.ask::<u64>(&["ZADD", &set, &before.to_string(), key.as_str()]);
+    let version = done(driver.write(&key, &anns, Expected::Version(version)).await.unwrap());
+    let after = noted().unwrap();
+    assert_ne!(
+        after, before,
+        "whoever takes out what was noted before does not find it"
+    );
+    assert_eq!(driver.sessions_of("ann").await.unwrap().len(), 1);
+
+    // What the record says of that is what is taken out when it changes hands once more.
+    done(driver.write(&key, &bobs, Expected::Version(version)).await.unwrap());
+    assert_eq!(noted(), None);
+}
+
+#[tokio::test]
+async fn a_session_with_an_owner_is_prolonged_beyond_what_its_set_knows_when_memory_is_full() {
+    let server = Redis::start(&["--maxmemory-policy", "noeviction"]);
+    let driver = driver(&server.url()).await;
+    let (key, record) = (key(), record("ann's").with_owner("ann"));
+    create(&driver, &key, &record).await;
+    server.ask::<redis::Value>(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert!(driver.touch(&key, record.expires_at() + 5 * HOUR).await.unwrap());
+    let error = driver.write(&key, &record, Expected::Absent).await.unwrap_err();
+    let said = format!("{error:?}");
+    assert!(!error.is_unavailable() && said.contains("memory is full"), "{said}");
+}
+
+#[tokio::test]
 async fn sessions_can_be_used_and_ended_when_memory_is_full() {
     let server = Redis::start(&["--maxmemory-policy", "noeviction"]);
     let driver = driver(&server.url()).await;

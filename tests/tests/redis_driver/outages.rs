@@ -184,3 +184,28 @@ async fn a_driver_that_is_closed_can_be_used_again() {
     driver.close().await.unwrap();
     assert!(driver.read(&key).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn a_server_that_has_become_a_replica_and_cuts_nobody_off_is_not_read_any_more() {
+    let (master, server) = (Redis::start(&[]), Redis::start(&[]));
+    let app = App::new(SessionLayer::new(driver(&server.url()).await));
+    let browser = app.browser();
+    browser.visit(|session| session.put("user", 7).unwrap()).await.value();
+    let read = |session: Session| session.get::<u64>("user").unwrap();
+    // The first one looks whether there is something to prolong, the others know that there is not.
+    for _ in 0..3 {
+        assert_eq!(browser.visit(read).await.value(), Some(7));
+    }
+    let port = master.port().to_string();
+    drop(master);
+    server.ask::<redis::Value>(&["REPLICAOF", "127.0.0.1", &port]);
+    for _ in 0..3 {
+        assert_eq!(browser.visit(read).await.status, 503);
+    }
+    server.ask::<redis::Value>(&["REPLICAOF", "NO", "ONE"]);
+    let since = Instant::now();
+    while browser.visit(read).await.status != 200 {
+        assert!(since.elapsed() < PATIENCE, "it is a master again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

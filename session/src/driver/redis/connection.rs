@@ -266,12 +266,6 @@ impl Link {
         Ok((open.connection, state.attempts))
     }
 
-    /// What the connection in use is known by, and each one before and after it is not.
-    pub(super) fn number(&self) -> u64 {
-        let state = self.state();
-        state.attempts * 2 + u64::from(state.open.is_some())
-    }
-
     /// Makes others not use a connection that is of no more use.
     fn give_up(&self, number: u64) {
         let mut state = self.state();

@@ -26,7 +26,7 @@ use crate::record::Record;
 ///
 /// * One command reads a session, and prolongs it when that is due, and one writes it, over one connection that all requests share. Where the owner of a session changes there are
 ///   one or two more.
-/// * Each command is one atomic step: a script, or `GET` and `SET NX` where these do as well. A server that has lost the scripts, by a restart or `SCRIPT FLUSH`,
+/// * Each command is one atomic step: a script, or `GETEX` and `SET NX` where these do as well. A server that has lost the scripts, by a restart or `SCRIPT FLUSH`,
 ///   is given them again.
 /// * A connection that is cut, or over which nothing comes back, is replaced by the next request. A command whose answer was lost is sent
 ///   once more, and a write that had been done already is known by its version: it counts once. If others have written since, nobody can tell, and it is an error
@@ -53,8 +53,7 @@ use crate::record::Record;
 ///
 /// # What is promised, and what is not
 ///
-/// Reads and writes go to masters only: a replica refuses scripts and writes, and a plain `GET` is only sent over a connection that has run a script for the same session, and never
-/// over a [cluster client of the application](RedisDriver::from_cluster_client), which may have been told to read from replicas. A master that dies may have answered for a write of the last moment which its replica does
+/// Reads and writes go to masters only: a replica refuses the commands, which all count as writes. A master that dies may have answered for a write of the last moment which its replica does
 /// not know; that is how Redis replicates. So `appendfsync`, `min-replicas-to-write` and the like say how much a crash can take back: with
 /// `appendfsync always` a server that is killed and started again has lost nothing it had answered for.
 ///
@@ -69,8 +68,9 @@ use crate::record::Record;
 ///
 /// * While the connection works: as long as the message is on its way.
 /// * When it is cut: not at all. Nothing is read from the cache from when that is noticed, which is at once, until there is another connection, and then nothing from before.
-/// * When the server's host vanishes without a word: four seconds. The connection is asked every two seconds whether it is there, which is the one command that a cache
-///   costs, and has two to answer. So sessions that are cached are not read for longer than that while Redis is away.
+/// * When the server's host vanishes without a word, or the server becomes a replica and cuts nobody off: four seconds. It is asked every two seconds what it is (`ROLE`), which is
+///   the one command that a cache costs, and has two to answer. So sessions that are cached are not read for longer than that while Redis is away.
+/// * When databases are exchanged (`SWAPDB`), which Redis reports to nobody: as long as the `max_staleness` of the cache.
 /// * In a cluster, where changes are not followed, and where the server has no RESP3 or the user must not use `CLIENT TRACKING` (which is logged): as long as the
 ///   `max_staleness` of the cache. It bounds all the others, too.
 ///
@@ -86,7 +86,7 @@ use crate::record::Record;
 pub struct RedisDriver {
     pub(super) link: Arc<Link>,
     /// Nothing where a `GET` may be answered by a replica.
-    due: Option<Arc<Due>>,
+    due: Arc<Due>,
     prefix: Arc<str>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -109,12 +109,9 @@ impl RedisDriver {
         Self::over(Source::Single(client))
     }
 
-    /// A driver over a cluster. It connects on first use, and waits for answers as long as the client says. Every read is a script, which runs on masters only.
+    /// A driver over a cluster. It connects on first use, and waits for answers as long as the client says.
     pub fn from_cluster_client(client: ClusterClient) -> Self {
-        Self {
-            due: None,
-            ..Self::over(Source::Cluster(client))
-        }
+        Self::over(Source::Cluster(client))
     }
 
     /// A driver over the server that Sentinels name, which must be a master. It connects on first use.
@@ -125,7 +122,7 @@ impl RedisDriver {
     fn over(source: Source) -> Self {
         Self {
             link: Arc::new(Link::new(source)),
-            due: Some(Arc::new(Due::new())),
+            due: Arc::new(Due::new()),
             prefix: "session:".into(),
             clock: Arc::new(SystemClock),
         }
@@ -185,9 +182,10 @@ impl RedisDriver {
         Ok(read)
     }
 
-    /// What a plain `GET` finds; `None` when a script has to look at it.
+    /// What is there; `None` when a script has to look at it. `GETEX` without an option is a `GET` that counts as a write: a server that has become a replica refuses it
+    /// as it refuses scripts, and no client sends it to one.
     async fn glance(&self, session: &str) -> Result<Option<Option<Record>>, DriverError> {
-        let mut command = cmd("GET");
+        let mut command = cmd("GETEX");
         match self.link.send(command.arg(session), &mut false).await {
             Ok(Value::Nil) => Ok(Some(None)),
             Ok(Value::BulkString(value)) => Ok(format::parse(value).map(Some)),
@@ -197,12 +195,15 @@ impl RedisDriver {
         }
     }
 
-    /// Tells the set of an owner that a session is its.
-    async fn index(&self, owner: &str, key: &StoreKey, now: u64, until: u64) -> Result<(), DriverError> {
+    /// Tells the set of an owner that a session is its, and says until when it has noted that.
+    async fn index(&self, owner: &str, key: &StoreKey, now: u64, until: u64) -> Result<u64, DriverError> {
+        const PURPOSE: &str = "note whose a session is";
         let set = self.owner(owner);
         let call = SCRIPTS.index.call(&[&set], now).time(until).arg(key.as_str());
-        self.run("note whose a session is", &call).await?;
-        Ok(())
+        let noted = text(self.run(PURPOSE, &call).await?);
+        noted
+            .and_then(|noted| noted.parse().ok())
+            .ok_or_else(|| unexpected(PURPOSE))
     }
 
     /// Takes a session out of the set of who owned it. When this fails the session is not listed all the same, because its record says whose it is, and the
@@ -290,12 +291,11 @@ impl Driver for RedisDriver {
             }
             // Something is there. What it is, and whether this write has put it there before, the script knows.
         }
-        let mut indexed = false;
         // Who is the first to write under a key knows that the set has to be told.
-        if let (Expected::Absent, Some(owner), true) = (expected, record.owner(), self.link.source.is_cluster()) {
-            self.index(owner, key, write.now, write.until).await?;
-            indexed = true;
-        }
+        let mut indexed = match (expected, record.owner(), self.link.source.is_cluster()) {
+            (Expected::Absent, Some(owner), true) => Some(self.index(owner, key, write.now, write.until).await?),
+            _ => None,
+        };
         loop {
             let answer = self.run_noting(PURPOSE, &write.call(indexed), &mut lost).await?;
             match (answer, record.owner()) {
@@ -304,21 +304,22 @@ impl Driver for RedisDriver {
                 (Value::BulkString(_) | Value::Int(0), _) if lost => return Err(not_known(PURPOSE)),
                 (Value::BulkString(other), _) => return Ok(Written::Conflict(format::parse(other))),
                 (Value::Int(0), _) => return Ok(Written::Conflict(None)),
-                (Value::Int(3), Some(owner)) if !indexed => self.index(owner, key, write.now, write.until).await?,
+                (Value::Int(3), Some(owner)) if indexed.is_none() => {
+                    indexed = Some(self.index(owner, key, write.now, write.until).await?);
+                }
                 (answer, _) => {
                     let former = Former::of(answer).ok_or_else(|| unexpected(PURPOSE))?;
                     self.unindex_former(key, former).await;
                     return Ok(Written::Done(write.version));
                 }
             }
-            indexed = true;
         }
     }
 
     async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError> {
         const PURPOSE: &str = "touch a session";
         let (session, now, expires_at) = (self.session(key), self.now(), millis(expires_at));
-        let until = index_until(now, expires_at);
+        let mut until = index_until(now, expires_at);
         let mut indexed = "-".to_owned();
         loop {
             let call = SCRIPTS.touch.call(&[&session], now).time(expires_at).time(until);
@@ -335,7 +336,7 @@ impl Driver for RedisDriver {
             }
             // A session that changes hands meanwhile is asked again: each time somebody else has written it.
             let owner = values.pop().and_then(text).ok_or_else(|| unexpected(PURPOSE))?;
-            self.index(&owner, key, now, until).await?;
+            until = self.index(&owner, key, now, until).await?;
             indexed = format!("+{owner}");
         }
     }
@@ -375,12 +376,9 @@ impl RollingRead for RedisDriver {
         lifetime: Duration,
         absolute: Option<Duration>,
     ) -> Result<Option<(Record, bool)>, DriverError> {
-        let (session, now, connection) = (self.session(key), self.now(), self.link.number());
-        if let Some(due) = &self.due
-            && due.is_later(key, connection, now)
+        let (session, now) = (self.session(key), self.now());
+        if self.due.is_later(key, now)
             && let Some(found) = self.glance(&session).await?
-            // Over another connection, perhaps to a replica, it would not count.
-            && self.link.number() == connection
         {
             let live = found.filter(|record| millis(record.expires_at()) > now);
             return Ok(live.map(|record| (record, false)));
@@ -388,11 +386,10 @@ impl RollingRead for RedisDriver {
         let [lifetime, absolute] = [Some(lifetime), absolute].map(|span| span.map_or(0, longest_millis));
         let call = SCRIPTS.read.call(&[&session], now).arg(lifetime).arg(absolute);
         let read = self.read_by(&call.arg(millis(end_of_time()))).await?;
-        if let (Some(due), Some(read)) = (&self.due, &read)
-            && read.has_lifetime_of_all
-        {
+        if let Some(read) = read.as_ref().filter(|read| read.has_lifetime_of_all) {
             let expires_at = millis(read.record.expires_at());
-            due.note(key, connection, (expires_at + lifetime / 10).saturating_sub(lifetime));
+            self.due
+                .note(key, (expires_at + lifetime / 10).saturating_sub(lifetime));
         }
         Ok(read.map(|read| (read.record, read.prolonged)))
     }

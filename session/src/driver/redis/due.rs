@@ -1,8 +1,8 @@
 //! From when on a read has something to prolong, as far as this process knows.
 //!
-//! A read that prolongs is a script, and for the server a script is several times the work of a `GET`, above all because its Lua hashes every byte that passes through it.
+//! A read that prolongs is a script, and for the server a script is several times the work of a plain command, above all because its Lua hashes every byte that passes through it.
 //! Most reads have nothing to prolong: a session is worth it once in a tenth of its lifetime. So whoever has read a session by the script knows for how
-//! long a `GET` will do. What is noted here is a hint. Whatever a `GET` answers, the record says when it ends, and the request touches it if that is due.
+//! long a plain command will do. What is noted here is a hint: the record says when it ends, and the request touches it if that is due all the same.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use crate::id::StoreKey;
 /// How many sessions are known at a time, at most; a quarter of a mebibyte.
 const SLOTS: usize = 1 << 15;
 
-/// For each session that was read lately, in a slot that may be taken by another one: half of a hash of the session and the connection, and seconds since 1970.
+/// For each session that was read lately, in a slot that may be taken by another one: half of a hash of the session, and seconds since 1970.
 pub(super) struct Due {
     slots: Box<[AtomicU64]>,
     hasher: RandomState,
@@ -26,21 +26,21 @@ impl Due {
         }
     }
 
-    /// Whether a session is known to have nothing to prolong yet. What was read over another connection does not count: it may have led to another server.
-    pub(super) fn is_later(&self, key: &StoreKey, connection: u64, now: u64) -> bool {
-        let (slot, tag) = self.place(key, connection);
+    /// Whether a session is known to have nothing to prolong yet.
+    pub(super) fn is_later(&self, key: &StoreKey, now: u64) -> bool {
+        let (slot, tag) = self.place(key);
         let noted = slot.load(Ordering::Relaxed);
         noted >> 32 == tag && seconds(now) < noted & u64::from(u32::MAX)
     }
 
     /// Notes when a session is worth prolonging, in milliseconds since 1970.
-    pub(super) fn note(&self, key: &StoreKey, connection: u64, due: u64) {
-        let (slot, tag) = self.place(key, connection);
+    pub(super) fn note(&self, key: &StoreKey, due: u64) {
+        let (slot, tag) = self.place(key);
         slot.store(tag << 32 | seconds(due), Ordering::Relaxed);
     }
 
-    fn place(&self, key: &StoreKey, connection: u64) -> (&AtomicU64, u64) {
-        let hash = self.hasher.hash_one((key, connection));
+    fn place(&self, key: &StoreKey) -> (&AtomicU64, u64) {
+        let hash = self.hasher.hash_one(key);
         (&self.slots[hash as usize % SLOTS], hash >> 32)
     }
 }
@@ -54,17 +54,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_of_a_session_holds_for_it_over_that_connection_until_then() {
+    fn what_is_known_of_a_session_holds_for_it_until_then() {
         let (due, one, other): (_, StoreKey, StoreKey) = (Due::new(), "one".parse().unwrap(), "other".parse().unwrap());
         let then = 1_790_000_000_000;
-        assert!(!due.is_later(&one, 1, then - 5_000));
-        due.note(&one, 1, then);
-        assert!(due.is_later(&one, 1, then - 1) && !due.is_later(&one, 1, then));
-        assert!(!due.is_later(&other, 1, then - 1) && !due.is_later(&one, 2, then - 1));
-        due.note(&one, 1, u64::MAX);
-        assert!(
-            due.is_later(&one, 1, then),
-            "further than it can be noted is far enough"
-        );
+        assert!(!due.is_later(&one, then - 5_000));
+        due.note(&one, then);
+        assert!(due.is_later(&one, then - 1) && !due.is_later(&one, then));
+        assert!(!due.is_later(&other, then - 1));
+        due.note(&one, u64::MAX);
+        assert!(due.is_later(&one, then), "further than it can be noted is far enough");
     }
 }

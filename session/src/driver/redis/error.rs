@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -108,6 +109,7 @@ fn reason(error: &RedisError) -> String {
         _ => return error.category().to_owned(),
     };
     match code {
+        "OOM" => "OOM: the server's memory is full (`maxmemory`)".to_owned(),
         "MOVED" | "ASK" => format!("{code}: the cluster is moving keys"),
         _ => format!("{code} {}", harmless(detail)).trim_end().to_owned(),
     }
@@ -115,9 +117,11 @@ fn reason(error: &RedisError) -> String {
 
 /// The kind alone: the text may have an address in it.
 fn io_reason(error: &RedisError) -> String {
-    let source = error
+    // The client shares the error that it passes on.
+    let shared = error
         .source()
-        .and_then(|source| source.downcast_ref::<std::io::Error>());
+        .and_then(|source| source.downcast_ref::<Arc<dyn StdError + Send + Sync>>());
+    let source = shared.and_then(|shared| shared.downcast_ref::<std::io::Error>());
     source.map_or_else(|| "closed".to_owned(), |error| error.kind().to_string())
 }
 

@@ -1,3 +1,3 @@
 -- KEYS: the set of an owner. ARGV: now, until when at the longest, the session's name.
-index(KEYS[1], ARGV[3], ARGV[2])
-return 1
+-- Answers until when it is noted.
+return index(KEYS[1], ARGV[3], ARGV[2])

@@ -36,11 +36,15 @@ local function move(key, expires_at, indexed)
   redis.call('PEXPIREAT', key, plain(expires_at))
 end
 
--- Notes in the set of an owner that a session is its until `limit` at the longest. What has run out goes, and the set with the last one.
+-- Notes in the set of an owner that a session is its until `limit` at the longest, and answers until when it noted. That is never what was noted before:
+-- whoever still has to take that out must not take out this. What has run out goes, and the set with the last one.
 local function index(set, session, limit)
-  redis.call('ZADD', set, 'GT', limit, session)
+  local noted = redis.call('ZSCORE', set, session)
+  if noted and tonumber(noted) >= tonumber(limit) then limit = string.format('%015.0f', noted + 1) end
+  redis.call('ZADD', set, limit, session)
   redis.call('ZREMRANGEBYSCORE', set, '-inf', now)
   local last = redis.call('ZRANGE', set, -1, -1, 'WITHSCORES')
   if last[2] then redis.call('PEXPIREAT', set, plain(last[2])) end
+  return limit
 end
 

@@ -101,7 +101,8 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     end: script!(" flags=allow-oom", "write.lua"),
     touch: script!(" flags=allow-oom", "touch.lua"),
     destroy: script!(" flags=allow-oom", "destroy.lua"),
-    index: script!("", "index.lua"),
+    // A touch needs it, which has to succeed when memory is full.
+    index: script!(" flags=allow-oom", "index.lua"),
     unindex: script!(" flags=allow-oom", "unindex.lua"),
     noted: script!(" flags=allow-oom", "noted.lua"),
 });

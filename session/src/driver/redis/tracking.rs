@@ -198,17 +198,25 @@ pub(super) fn keep_asking(state: &Arc<Mutex<State>>, reports: &Reports) {
     }
 }
 
-/// Asks again and again whether the connection is there, as long as it is the one in use.
+/// Whether a server says that it follows another one. Then what changes there is not reported here in time, and nobody else may notice: what is read from a cache asks
+/// no server.
+fn is_replica(role: &Value) -> bool {
+    let Value::Array(role) = role else { return false };
+    let follower = |word: &Value| matches!(word, Value::BulkString(word) if word == b"slave");
+    role.first().is_some_and(follower)
+}
+
+/// Asks again and again whether the connection is there and leads to a master, as long as it is the one in use.
 async fn beat(state: Weak<Mutex<State>>, wire: Arc<Wire>) {
     loop {
         sleep(HEARTBEAT).await;
         let Some(mut connection) = current(&state, &wire) else {
             return;
         };
-        let answer = timeout(PULSE, cmd("PING").exec_async(&mut connection)).await;
+        let answer = timeout(PULSE, cmd("ROLE").query_async::<Value>(&mut connection)).await;
         drop(connection);
         let is_there = match answer {
-            Ok(Ok(())) => true,
+            Ok(Ok(role)) => !is_replica(&role),
             // An answer is an answer.
             Ok(Err(error)) => !is_lost(&error),
             Err(_elapsed) => false,

@@ -1,6 +1,6 @@
 -- KEYS: the session; the set of its owner, unless it is in another slot.
 -- ARGV: now, the version that is expected or '', the record, when it expires, without zeros in front; if it has an owner: index until, the owner,
--- the session's name in the set, '1' when the set has it already.
+-- the session's name in the set, '1' when the set has it already, until then.
 -- Answers 1 when done, {the owner before, indexed until} when done and its set has to forget it, the record that is there when it is another one,
 -- 0 when something else is there, nothing when nothing is, 3 when the set has to be told first.
 local key, expected, value = KEYS[1], ARGV[2], ARGV[3]
@@ -26,13 +26,15 @@ if expires_at <= now then
   return before and {before, plain(indexed)} or done
 end
 if owner then
+  local limit = ARGV[5]
   if before == owner and indexed >= expires_at then
-    value = string.sub(value, 1, 37) .. indexed .. string.sub(value, HEAD)
+    limit = indexed
   elseif KEYS[2] then
-    index(KEYS[2], ARGV[7], ARGV[5])
+    limit = index(KEYS[2], ARGV[7], limit)
   elseif ARGV[8] ~= '1' then
     return 3
   end
+  value = string.sub(value, 1, 37) .. limit .. string.sub(value, HEAD)
 end
 redis.call('SET', key, value, 'PXAT', ARGV[4])
 return done

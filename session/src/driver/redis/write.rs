@@ -74,7 +74,8 @@ impl<'a> Write<'a> {
         Some(command)
     }
 
-    pub(super) fn call(&self, indexed: bool) -> Call<'_> {
+    /// The script, for a session that the owner's set has, if it was told, so long.
+    pub(super) fn call(&self, indexed: Option<u64>) -> Call<'_> {
         // What ends a session must not be refused because memory is full.
         let script = match self.has_expired() {
             true => &SCRIPTS.end,
@@ -95,10 +96,10 @@ impl<'a> Write<'a> {
             .arg(self.expires_at);
         match self.record.owner() {
             Some(owner) => call
-                .time(self.until)
+                .time(indexed.unwrap_or(self.until))
                 .arg(owner)
                 .arg(self.name)
-                .arg(if indexed { "1" } else { "0" }),
+                .arg(u8::from(indexed.is_some())),
             None => call,
         }
     }
