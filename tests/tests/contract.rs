@@ -109,19 +109,6 @@ driver_contract! {
     harness: cached_redis_harness(Redis::shared().url()).await;
 }
 
-// It is told of no changes: what another driver does it sees late, except where it is asked for what is there now.
-driver_contract! {
-    mod cached_memory;
-    owners: true;
-    harness: {
-        let clock = ManualClock::new();
-        let memory = MemoryDriver::new().with_clock(clock.clone());
-        let time = clock.clone();
-        let cached = move || CachedDriver::new(memory.clone(), Duration::from_secs(60 * 60)).with_clock(time.clone());
-        Harness::new(cached()).with_clock(&clock).with_reopen(move || std::future::ready(cached()))
-    };
-}
-
 driver_contract! {
     mod redis_cluster;
     owners: true;
