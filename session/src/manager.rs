@@ -90,6 +90,13 @@ impl SessionManager {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let settings = config.settings()?;
         let cookie = settings.check()?;
+        if config.url.as_ref().is_some_and(|url| !url.is_empty()) && ["file", "memory"].contains(&&*config.driver) {
+            tracing::warn!(
+                target: "session_schema",
+                "`url` is set, but sessions are kept by the driver `{}`, which has none: set `driver` as well",
+                config.driver
+            );
+        }
         let manager = Self(Arc::new(Inner {
             config,
             settings,
@@ -256,6 +263,12 @@ impl SessionManager {
     }
 
     fn unknown(&self, name: &str) -> ConfigError {
+        // It may have a password in it.
+        if name.contains("://") {
+            return ConfigError::new(
+                "`driver` is a URL: write the name of the driver there, such as `redis`, and the URL into `url`",
+            );
+        }
         let registered: Vec<_> = self.drivers().keys().map(|name| format!("`{name}`")).collect();
         let hint = match OWN.contains(&name) {
             true => {

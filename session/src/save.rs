@@ -210,7 +210,14 @@ impl Backend {
         changes: &Changes,
         now: SystemTime,
     ) -> Result<Outcome> {
-        let mut new = self.create(id, &record).await?;
+        let mut new = match self.create(id, &record).await {
+            Ok(new) => new,
+            Err(error) => {
+                // It may be stored all the same, and would be listed among its owner's sessions. What fails now expires.
+                self.limited().destroy(&self.key_of(&id)).await.ok();
+                return Err(error);
+            }
+        };
         let handed = match self.hand_over(stored, &mut new, changes, now).await {
             Ok(Handed::Over) => {
                 tracing::debug!(target: "session_schema", "a session has been given a new id");

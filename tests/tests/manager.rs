@@ -40,6 +40,30 @@ async fn is_signed_in(browser: &Browser) -> bool {
 }
 
 #[tokio::test]
+async fn a_url_in_the_place_of_a_driver_is_an_error_that_does_not_repeat_it() {
+    let manager = SessionManager::new(config("redis://:secret@h/")).unwrap();
+    let text = chain(&manager.driver(None).await.err().unwrap());
+    assert!(
+        text.contains("`driver`") && text.contains("`url`") && !text.contains("secret"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_url_without_a_driver_that_has_one_is_warned_of() {
+    let log = Log::capture();
+    let mut files = config("file");
+    files.url = Some("redis://:secret@h/".into());
+    SessionManager::new(files).unwrap();
+    let warnings = log.at(Level::WARN);
+    assert!(
+        warnings.len() == 1 && warnings[0].message.contains("`url`"),
+        "{warnings:?}"
+    );
+    assert!(!log.text().contains("secret"));
+}
+
+#[tokio::test]
 async fn an_unknown_driver_is_an_error_that_names_what_is_known() {
     // STORE-42
     let manager = SessionManager::new(config("cassandra")).unwrap();

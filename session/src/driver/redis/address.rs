@@ -128,7 +128,7 @@ fn choose_cryptography() {
 
 fn invalid(why: &str) -> DriverError {
     DriverError::backend(RedisFailure::new(
-        "understand the URL of sessions",
+        "understand the `url` of sessions",
         format!("{why}; {FORMS}"),
     ))
 }

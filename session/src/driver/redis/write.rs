@@ -33,7 +33,7 @@ impl<'a> Write<'a> {
         record: &'a Record,
         expected: Expected,
     ) -> Result<Self, DriverError> {
-        let version = Version::from(getrandom::u64().map_err(DriverError::backend)?);
+        let version = Version::random().map_err(DriverError::backend)?;
         let (now, expires_at) = (driver.now(), millis(record.expires_at()));
         let until = index_until(now, expires_at);
         // Keys of several slots cannot be in one script.
