@@ -102,28 +102,31 @@ impl Backend {
         Arc::new(Place { id, key, joined })
     }
 
-    /// What can be said without waiting for the store: of a request without an id, and of a first one whose session the driver has in memory.
-    pub(crate) fn find_at_hand(&self, first: Option<SessionId>) -> Option<Found> {
-        let Some(id) = first else { return Some(Found::Nothing) };
-        let (driver, now) = (self.store.opened()?, self.clock.now());
-        let place = self.place_of(id);
-        let record = driver.at_hand(&place.key, now)?;
-        match self.judge(&record, now) {
-            Verdict::Live => Some(Found::Session(Stored::new(place, record), now, None)),
-            Verdict::Moved | Verdict::Dead => None,
+    /// What can be said without waiting for the store: of a request without an id, and of a first one whose session the driver has in memory. Otherwise
+    /// where that one is to be looked for, so that [`find`](Self::find) need not hash it again.
+    pub(crate) fn find_at_hand(&self, first: Option<SessionId>) -> Result<Found, Arc<Place>> {
+        let Some(id) = first else { return Ok(Found::Nothing) };
+        let (place, now) = (self.place_of(id), self.clock.now());
+        match self.store.opened().and_then(|driver| driver.at_hand(&place.key, now)) {
+            Some(record) if matches!(self.judge(&record, now), Verdict::Live) => {
+                Ok(Found::Session(Stored::new(place, record), now, None))
+            }
+            _ => Err(place),
         }
     }
 
     /// The first of the ids that leads to a live session. They are asked for one by one, so that nothing but their number is
-    /// kept while the store is asked.
+    /// kept while the store is asked. Where the `first` one is may be known.
     pub(crate) async fn find(
         &self,
+        mut first: Option<Arc<Place>>,
         nth_id: impl Fn(usize) -> Option<SessionId>,
         may_prolong: impl Fn() -> bool,
     ) -> Result<Found> {
         let rolling = self.store.driver().rolling().filter(|_| may_prolong());
         let (mut at, mut moved) = (0, false);
-        while let Some(place) = nth_id(at).filter(|_| at < CANDIDATES).map(|id| self.place_of(id)) {
+        let mut next = |at| first.take().or_else(|| nth_id(at).map(|id| self.place_of(id)));
+        while let Some(place) = next(at).filter(|_| at < CANDIDATES) {
             if at == 0 {
                 self.open().await?;
             }

@@ -52,6 +52,8 @@ struct Planned {
 enum Fault {
     /// One call fails.
     Once(Sort),
+    /// The call is made, and its answer is lost.
+    Lost,
     /// All calls fail from then on.
     Always(Sort),
     /// The call waits, once it has told that it was reached, until it is released.
@@ -91,6 +93,11 @@ impl Faults {
     /// The next call of this kind fails; the store is out of reach.
     pub fn unreachable_next(&self, call: Call) {
         self.plan(call, 0, Fault::Once(Sort::Unavailable));
+    }
+
+    /// The next write is done, and its answer is lost.
+    pub fn lose_next_answer(&self) {
+        self.plan(Call::Write, 0, Fault::Lost);
     }
 
     /// All calls of this kind fail until [`heal`](Self::heal); the store is out of reach.
@@ -158,13 +165,15 @@ impl Faults {
         }
     }
 
-    async fn strike(&self, call: Call) -> Result<(), DriverError> {
+    /// Does what is planned before the call, and says whether its answer is to be lost.
+    async fn strike(&self, call: Call) -> Result<bool, DriverError> {
         let turns = self.lock().delays.pop().unwrap_or_default();
         for _ in 0..turns {
             tokio::task::yield_now().await;
         }
         match self.next(call) {
-            None => Ok(()),
+            None => Ok(false),
+            Some(Fault::Lost) => Ok(true),
             Some(Fault::Once(sort) | Fault::Always(sort)) => Err(match sort {
                 Sort::Backend => DriverError::backend(SECRET_DETAIL),
                 Sort::Unavailable => DriverError::unavailable(SECRET_DETAIL),
@@ -174,7 +183,7 @@ impl Faults {
                 if reached.send(()).is_ok() && release.await.is_err() {
                     return Err(DriverError::backend("the test ended while a call was held"));
                 }
-                Ok(())
+                Ok(false)
             }
         }
     }
@@ -228,8 +237,12 @@ impl<D: Driver> Driver for FaultyDriver<D> {
     }
 
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
-        self.faults.strike(Call::Write).await?;
-        self.inner.write(key, record, expected).await
+        let lost = self.faults.strike(Call::Write).await?;
+        let written = self.inner.write(key, record, expected).await;
+        match lost {
+            true => Err(DriverError::unavailable(SECRET_DETAIL)),
+            false => written,
+        }
     }
 
     async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError> {

@@ -1,14 +1,11 @@
 //! Several requests at once of which one changes the id, or ends the session.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use async_trait::async_trait;
 use serde_json::{Value, json};
-use session_schema::{
-    Clock, Driver, DriverError, Expected, MemoryDriver, Record, Session, SessionLayer, StoreKey, Written,
-};
+use session_schema::{Clock, Session};
 use session_tests::{
-    App, Browser, Call, Log, Site, Slow, assert_silent, invalidate, key, on_every_driver, regenerate, user,
+    Backing, Browser, Call, Log, Site, Slow, assert_silent, invalidate, key, on_every_driver, regenerate, user,
 };
 use tracing::Level;
 
@@ -357,47 +354,17 @@ on_every_driver! {
     a_session_destroyed_by_its_owner_elsewhere_is_not_brought_back,
 }
 
-/// A store that does what it is told, and loses the answer when a session with an owner is written anew.
-struct LosesAnswers(MemoryDriver);
-
-#[async_trait]
-impl Driver for LosesAnswers {
-    async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
-        self.0.read(key).await
-    }
-
-    async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
-        let written = self.0.write(key, record, expected).await?;
-        match (expected, record.owner()) {
-            (Expected::Absent, Some(_)) => Err(DriverError::unavailable("the answer was lost")),
-            _ => Ok(written),
-        }
-    }
-
-    async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError> {
-        self.0.touch(key, expires_at).await
-    }
-
-    async fn destroy(&self, key: &StoreKey) -> Result<bool, DriverError> {
-        self.0.destroy(key).await
-    }
-
-    async fn gc(&self) -> Result<u64, DriverError> {
-        self.0.gc().await
-    }
-}
-
 #[tokio::test]
 async fn a_regeneration_whose_answer_is_lost_leaves_no_session_that_nobody_has() {
-    let store = MemoryDriver::new();
-    let app = App::new(SessionLayer::new(LosesAnswers(store.clone())));
-    let browser = app.browser();
+    let site = Site::over(Backing::Memory);
+    let browser = site.app().browser();
     browser.visit(|session| session.put("user", 7).unwrap()).await.value();
     let sign_in = |session: Session| {
         session.set_owner(Some("ann")).unwrap();
         session.regenerate().unwrap();
     };
+    site.faults.lose_next_answer();
     assert_eq!(browser.visit(sign_in).await.status, 503);
-    assert!(store.owners().unwrap().sessions_of("ann").await.unwrap().is_empty());
+    assert_eq!(sessions(&site).await, 0);
     assert!(browser.visit(|session| session.has("user")).await.value());
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use http::{HeaderValue, Request};
 
 use super::{Inner, Phase, Session, Source};
-use crate::backend::{Backend, Found};
+use crate::backend::{Backend, Found, Place};
 use crate::config::LoadErrors;
 use crate::draft::Draft;
 #[cfg(feature = "axum")]
@@ -36,34 +36,35 @@ impl Session {
 
     /// Loads the session for a request that is perhaps `speculative`.
     pub(crate) async fn start_as(&self, speculative: impl Fn() -> bool) -> Result<()> {
-        if self.start_at_hand(&speculative)? {
-            return Ok(());
-        }
+        let first = match self.start_at_hand(&speculative)? {
+            AtHand::Loaded => return Ok(()),
+            AtHand::NotYet(first) => first,
+        };
         // Boxed, because the future of every handler would be as large as this one otherwise.
         Box::pin(async {
             let _gate = self.gate().await;
-            self.load(speculative).await
+            self.load(first, speculative).await
         })
         .await
     }
 
-    /// Loads the session if nobody has to be waited for: that has been done, there is none, or the driver has it in memory. Says whether it is loaded.
-    fn start_at_hand(&self, speculative: impl Fn() -> bool) -> Result<bool> {
+    /// Loads the session if nobody has to be waited for: that has been done, there is none, or the driver has it in memory.
+    fn start_at_hand(&self, speculative: impl Fn() -> bool) -> Result<AtHand> {
         if self.is_started() {
-            return Ok(true);
+            return Ok(AtHand::Loaded);
         }
         let Ok(_gate) = self.0.io.try_lock() else {
-            return Ok(false);
+            return Ok(AtHand::NotYet(None));
         };
         let (backend, timer) = (&*self.0.backend, Timer::start());
         match backend.find_at_hand(self.0.source.nth_id(0, backend.cookie.name())) {
+            Err(place) => Ok(AtHand::NotYet(Some(place))),
             // Somebody may have been faster.
-            Some(found) if !self.is_started() => {
+            Ok(_) if self.is_started() => Ok(AtHand::Loaded),
+            Ok(found) => {
                 report_load(&timer, &found);
-                self.take(found, speculative).map(|()| true)
+                self.take(found, speculative).map(|()| AtHand::Loaded)
             }
-            Some(_) => Ok(true),
-            None => Ok(false),
         }
     }
 
@@ -75,7 +76,7 @@ impl Session {
         }
     }
 
-    async fn load(&self, speculative: impl Fn() -> bool) -> Result<()> {
+    async fn load(&self, first: Option<Arc<Place>>, speculative: impl Fn() -> bool) -> Result<()> {
         if self.is_started() {
             return Ok(());
         }
@@ -83,7 +84,7 @@ impl Session {
         let timer = Timer::start();
         // Who builds a session by hand may want to look at it only.
         let may_prolong = || matches!(self.0.source, Source::Headers(..)) && !speculative();
-        let found = backend.find(|at| self.0.source.nth_id(at, backend.cookie.name()), may_prolong);
+        let found = backend.find(first, |at| self.0.source.nth_id(at, backend.cookie.name()), may_prolong);
         let found = match found.await {
             Ok(found) => found,
             Err(error) => return self.go_without(error),
@@ -161,7 +162,7 @@ impl Session {
         let _gate = self.gate().await;
         if !self.is_started() {
             // Boxed, because the future of every save would be as large as this one otherwise.
-            Box::pin(self.load(|| false)).await?;
+            Box::pin(self.load(None, || false)).await?;
         }
         let backend = &*self.0.backend;
         let (job, refused) = {
@@ -218,7 +219,7 @@ impl Session {
         let known = self.read(|state| state.stored().cloned().map(|stored| (stored, state.endings())));
         let Some((stored, endings)) = known.flatten() else {
             self.lock().state().wait_again();
-            self.load(|| false).await?;
+            self.load(None, || false).await?;
             return Ok(true);
         };
         let backend = &*self.0.backend;
@@ -276,6 +277,13 @@ impl Session {
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
         request.extensions().get().cloned()
     }
+}
+
+/// How far a session has come without waiting.
+enum AtHand {
+    Loaded,
+    /// The store has to be asked, at this place first if that is known.
+    NotYet(Option<Arc<Place>>),
 }
 
 fn report_load(timer: &Timer, found: &Found) {

@@ -2,7 +2,6 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -92,12 +91,11 @@ async fn who_was_overtaken_frees_nothing_where_the_version_is_a_hash_of_the_cont
 
 #[tokio::test(start_paused = true)]
 async fn a_holder_knows_his_own_though_the_answer_to_a_renewal_got_lost() {
-    let lose_next = Arc::new(AtomicBool::new(false));
-    let (log, site) = (Log::capture(), site_over(|inner| Losing(inner, lose_next.clone())));
+    let (log, site) = (Log::capture(), Site::over(Backing::Memory));
     let browser = begun(&site).await;
     let end = Arc::new(Notify::new());
     let holder = holding(&browser, end.clone()).await;
-    lose_next.store(true, Ordering::SeqCst);
+    site.faults.lose_next_answer();
     for _ in 0..5 {
         site.clock.advance(Duration::from_secs(9));
         tokio::time::sleep(A_RENEWAL).await;
@@ -161,36 +159,6 @@ impl Driver for Hashing {
             Written::Conflict(there) => Written::Conflict(there.map(hashed)),
             Written::Gone => Written::Gone,
         })
-    }
-
-    async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError> {
-        self.0.touch(key, expires_at).await
-    }
-
-    async fn destroy(&self, key: &StoreKey) -> Result<bool, DriverError> {
-        self.0.destroy(key).await
-    }
-
-    async fn gc(&self) -> Result<u64, DriverError> {
-        self.0.gc().await
-    }
-}
-
-/// A store that is told, now and then, to do a write and say that it failed.
-struct Losing(MemoryDriver, Arc<AtomicBool>);
-
-#[async_trait]
-impl Driver for Losing {
-    async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
-        self.0.read(key).await
-    }
-
-    async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
-        let written = self.0.write(key, record, expected).await;
-        match self.1.swap(false, Ordering::SeqCst) {
-            true => Err(DriverError::unavailable("the answer got lost")),
-            false => written,
-        }
     }
 
     async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError> {

@@ -125,7 +125,7 @@ impl<D: Driver> Driver for CachedDriver<D> {
 
     fn at_hand(&self, key: &StoreKey, now: SystemTime) -> Option<Record> {
         // The layer's clock is as good as ours, if that is nobody's in particular.
-        self.records.get(key, now).filter(|_| self.clock.is_none())
+        self.clock.is_none().then(|| self.records.get(key, now)).flatten()
     }
 
     async fn read_fresh(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {

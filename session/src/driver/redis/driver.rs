@@ -85,7 +85,6 @@ use crate::record::Record;
 #[derive(Clone)]
 pub struct RedisDriver {
     pub(super) link: Arc<Link>,
-    /// Nothing where a `GET` may be answered by a replica.
     due: Arc<Due>,
     prefix: Arc<str>,
     pub(super) clock: Arc<dyn Clock>,
