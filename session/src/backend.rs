@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::cookie::CookieWriter;
 use crate::draft::Draft;
-use crate::driver::RollingRead;
+use crate::driver::{Driver, RollingRead};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::{from_millis, to_millis};
 use crate::id::{SessionId, StoreKey};
@@ -49,6 +49,10 @@ impl Stored {
         Self { place, record }
     }
 
+    pub(crate) fn place(&self) -> &Arc<Place> {
+        &self.place
+    }
+
     /// The session goes by a new id: from now on it is found under `key`.
     pub(crate) fn join(&mut self, key: StoreKey) {
         let (id, joined) = (self.id, true);
@@ -83,10 +87,21 @@ impl Backend {
 
     pub(crate) async fn open(&self) -> Result<()> {
         self.limited().open().await?;
+        self.sweep();
+        Ok(())
+    }
+
+    /// The driver, for what it need not be waited for; not before it has been opened.
+    pub(crate) fn at_hand(&self) -> Option<&dyn Driver> {
+        let driver = self.store.opened()?;
+        self.sweep();
+        Some(driver)
+    }
+
+    fn sweep(&self) {
         if let Some(interval) = self.settings.gc_interval {
             self.store.sweep_every(interval);
         }
-        Ok(())
     }
 
     pub(crate) fn key_of(&self, id: &SessionId) -> StoreKey {
@@ -107,7 +122,7 @@ impl Backend {
     pub(crate) fn find_at_hand(&self, first: Option<SessionId>) -> Result<Found, Arc<Place>> {
         let Some(id) = first else { return Ok(Found::Nothing) };
         let (place, now) = (self.place_of(id), self.clock.now());
-        match self.store.opened().and_then(|driver| driver.at_hand(&place.key, now)) {
+        match self.at_hand().and_then(|driver| driver.at_hand(&place.key, now)) {
             Some(record) if matches!(self.judge(&record, now), Verdict::Live) => {
                 Ok(Found::Session(Stored::new(place, record), now, None))
             }

@@ -287,14 +287,18 @@ pub(crate) fn candidates<'a>(
     headers: impl Iterator<Item = &'a HeaderValue> + 'a,
     name: &'a str,
 ) -> impl Iterator<Item = SessionId> + 'a {
-    headers
-        .flat_map(|header| header.as_bytes().split(|&byte| byte == b';'))
-        .filter_map(|pair| {
-            pair.trim_ascii()
-                .strip_prefix(name.as_bytes())?
-                .strip_prefix(b"=")
-                .and_then(SessionId::parse)
-        })
+    headers.flat_map(|header| pairs(header.as_bytes())).filter_map(|pair| {
+        pair.trim_ascii()
+            .strip_prefix(name.as_bytes())?
+            .strip_prefix(b"=")
+            .and_then(SessionId::parse)
+    })
+}
+
+/// What stands between the semicolons.
+fn pairs(header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = memchr::memchr_iter(b';', header).chain([header.len()]);
+    ends.scan(0, |start, end| header.get(std::mem::replace(start, end + 1)..end))
 }
 
 /// A cookie's name is a token (RFC 6265 section 4.1.1, RFC 9110 section 5.6.2).

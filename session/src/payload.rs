@@ -77,9 +77,14 @@ struct Entry {
 /// The first eight bytes of a key as a number, zeros behind a shorter one. Of two keys the smaller has the smaller one, unless
 /// they have the same: few comparisons have to look at the text.
 fn prefix(key: &[u8]) -> u64 {
-    match key.first_chunk() {
-        Some(bytes) => u64::from_be_bytes(*bytes),
-        None => (0..8).fold(0, |number, at| {
+    match (key.first_chunk(), key.first_chunk(), key.last_chunk()) {
+        (Some(bytes), ..) => u64::from_be_bytes(*bytes),
+        // The two overlap, in bytes that are the same in both.
+        (None, Some(first), Some(last)) => {
+            let (first, last) = (u32::from_be_bytes(*first), u32::from_be_bytes(*last));
+            u64::from(first) << 32 | u64::from(last) << (8 * (8 - key.len()))
+        }
+        _ => (0..8).fold(0, |number, at| {
             number << 8 | u64::from(key.get(at).copied().unwrap_or(0))
         }),
     }
@@ -174,10 +179,10 @@ impl Payload {
     /// Bookkeeping is looked for among its like, which costs next to nothing where there is none.
     fn entry(&self, key: &str) -> Option<&Entry> {
         let index = self.index()?;
-        let (first, count) = index.reserved;
-        let entries = match is_reserved(key) {
-            true => &index.entries[first..first + count],
-            false => &index.entries,
+        let entries = match (is_reserved(key), index.reserved) {
+            (false, _) => &index.entries[..],
+            (true, (_, 0)) => return None,
+            (true, (first, count)) => &index.entries[first..first + count],
         };
         let at = find(entries, self.text(), key.as_bytes());
         at.ok().map(|at| &entries[at])
@@ -225,10 +230,18 @@ impl fmt::Debug for Payload {
 /// The place of a key among sorted entries, or the one where it would be.
 fn find(entries: &[Entry], text: &[u8], key: &[u8]) -> Result<usize, usize> {
     let wanted = prefix(key);
-    entries.binary_search_by(|entry| {
-        let by_prefix = entry.prefix.cmp(&wanted);
-        by_prefix.then_with(|| entry.key(text).cmp(key))
-    })
+    // Numbers are compared without a branch that could be guessed wrongly; hardly ever have two keys the same.
+    let first = entries.partition_point(|entry| entry.prefix < wanted);
+    let rest = &entries[first..];
+    match rest.first() {
+        Some(entry) if entry.prefix == wanted && entry.key(text) != key => {
+            let same = rest.partition_point(|entry| entry.prefix == wanted);
+            let found = rest[..same].binary_search_by(|entry| entry.key(text).cmp(key));
+            found.map(|at| first + at).map_err(|at| first + at)
+        }
+        Some(entry) if entry.prefix == wanted => Ok(first),
+        _ => Err(first),
+    }
 }
 
 impl Entry {

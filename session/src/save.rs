@@ -9,7 +9,7 @@ use crate::backend::{Backend, Mark, Stored};
 use crate::changes::Changes;
 use crate::clock::after;
 use crate::draft::Draft;
-use crate::driver::{Expected, Written};
+use crate::driver::{Expected, InMemory, Written};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SessionId;
 use crate::lease;
@@ -37,6 +37,8 @@ pub(crate) struct Job {
     pub(crate) ended: Option<Box<Stored>>,
     pub(crate) plan: Plan,
     pub(crate) changes: Changes,
+    /// Why changes are not part of the plan.
+    pub(crate) refused: Result<()>,
     pub(crate) now: SystemTime,
 }
 
@@ -145,6 +147,27 @@ impl Backend {
             job.plan.hide(stored);
         }
         outcome
+    }
+
+    /// Does what a plain save has to do, where the sessions are in memory. `None`: another request has saved this one meanwhile, and nothing was done.
+    pub(crate) fn perform_at_hand(&self, job: &Job, driver: &dyn InMemory) -> Option<Outcome> {
+        let (place, record, expected) = match &job.plan {
+            Plan::Nothing | Plan::Drop => return Some(Outcome::AsItWas),
+            Plan::Create { id, record } => (self.place_of(*id), record, Expected::Absent),
+            Plan::Replace { stored, record } => {
+                let expected = Expected::Version(stored.record.version());
+                (stored.place().clone(), record, expected)
+            }
+            Plan::Renew { .. } | Plan::Touch { .. } | Plan::Confirm { .. } => return None,
+        };
+        match driver.write_now(&place.key, record.clone(), expected, job.now) {
+            Written::Done(version) => Some(Outcome::Stored(Stored::new(
+                place,
+                record.clone().with_version(version),
+            ))),
+            Written::Gone => Some(Outcome::Gone),
+            Written::Conflict(_) => None,
+        }
     }
 
     /// Stores a new session. An id that is taken, which does not happen, is not used.

@@ -1,6 +1,8 @@
 //! The dynamic session: string keys, checked when it runs.
 
+mod gate;
 mod io;
+mod request;
 mod texts;
 #[cfg(feature = "testing")]
 mod unit_tests;
@@ -13,6 +15,7 @@ use http::HeaderValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tokio::sync::Notify;
 
 use crate::backend::Backend;
 use crate::changes::Change;
@@ -24,7 +27,7 @@ use crate::lease::Lease;
 use crate::payload::is_reserved;
 use crate::state::State;
 
-pub(crate) use io::{Closing, Committed};
+pub(crate) use request::{Closing, Committed};
 
 /// The session of a request: data under string keys, kept between the requests of one visitor.
 ///
@@ -67,8 +70,8 @@ struct Inner {
     backend: Arc<Backend>,
     source: Source,
     slot: Mutex<Slot>,
-    /// Held while the store is asked or told something, so that this is done once at a time.
-    io: tokio::sync::Mutex<()>,
+    /// Told each time that nobody asks the store any more.
+    idle: Notify,
 }
 
 /// Where the id of a session comes from.
@@ -92,6 +95,8 @@ impl Source {
 #[derive(Default)]
 struct Slot {
     phase: Phase,
+    /// Somebody has the [`Gate`](gate::Gate).
+    busy: bool,
     state: Option<Box<State>>,
     lease: Option<Lease>,
 }
@@ -529,8 +534,14 @@ impl Session {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.0.lock()
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Slot> {
         // No code of the application runs under the lock, so a panic under it has left nothing half done.
-        self.0.slot.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

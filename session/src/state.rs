@@ -34,11 +34,11 @@ enum Origin {
 
 /// What the response is to say to the browser.
 #[derive(Clone, Copy, Default)]
-pub(crate) enum CookieChange {
+enum CookieChange {
     #[default]
     Keep,
-    /// Keep the id: until when, as seen from when, or until the browser is closed.
-    Set(SessionId, Option<(SystemTime, SystemTime)>),
+    /// Keep the id of the stored session: until when, as seen from when, or until the browser is closed.
+    Set(Option<(SystemTime, SystemTime)>),
     Remove,
 }
 

@@ -4,7 +4,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use session_schema::{Driver, DriverError, Expected, MemoryDriver, OwnerIndex, Record, StoreKey, Written};
+use session_schema::{Driver, DriverError, Expected, InMemory, MemoryDriver, OwnerIndex, Record, StoreKey, Written};
 
 /// Sessions in memory that are at hand though the clock is set by hand: what `MemoryDriver` does with the clock of the system.
 #[derive(Debug)]
@@ -17,10 +17,11 @@ impl Driver for AtHand {
     }
 
     fn at_hand(&self, key: &StoreKey, _now: SystemTime) -> Option<Record> {
-        match pin!(self.0.read(key)).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(read) => read.ok().flatten(),
-            Poll::Pending => None,
-        }
+        now(self.0.read(key))
+    }
+
+    fn in_memory(&self) -> Option<&dyn InMemory> {
+        Some(self)
     }
 
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
@@ -41,5 +42,20 @@ impl Driver for AtHand {
 
     fn owners(&self) -> Option<&dyn OwnerIndex> {
         self.0.owners()
+    }
+}
+
+impl InMemory for AtHand {
+    fn write_now(&self, key: &StoreKey, record: Record, expected: Expected, _now: SystemTime) -> Written {
+        now(self.0.write(key, &record, expected))
+    }
+}
+
+/// What memory answers, which it does at once and without an error.
+fn now<T>(answer: impl Future<Output = Result<T, DriverError>>) -> T {
+    match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(answer)) => answer,
+        Poll::Ready(Err(error)) => panic!("memory failed: {error}"),
+        Poll::Pending => panic!("memory has to be waited for"),
     }
 }

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use session_schema::{Driver, DriverError, Expected, OwnerIndex, Record, StoreKey, Watcher, Written};
+use session_schema::{Driver, DriverError, Expected, InMemory, OwnerIndex, Record, StoreKey, Watcher, Written};
 
 /// A driver that counts what the one inside is asked to do.
 #[derive(Debug)]
@@ -94,6 +94,12 @@ impl<D> CountingDriver<D> {
     fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64) {
         counter(&self.calls.0).fetch_add(1, Ordering::SeqCst);
     }
+
+    fn count_write(&self, key: &StoreKey) {
+        self.count(|counters| &counters.write);
+        let mut keys = self.calls.0.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.push(*key);
+    }
 }
 
 #[async_trait]
@@ -120,14 +126,12 @@ impl<D: Driver> Driver for CountingDriver<D> {
     }
 
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
-        self.count(|counters| &counters.write);
-        self.calls
-            .0
-            .keys
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(*key);
+        self.count_write(key);
         self.inner.write(key, record, expected).await
+    }
+
+    fn in_memory(&self) -> Option<&dyn InMemory> {
+        self.inner.in_memory().map(|_| self as _)
     }
 
     async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError> {
@@ -151,5 +155,13 @@ impl<D: Driver> Driver for CountingDriver<D> {
 
     fn watch(&self, watcher: Arc<dyn Watcher>) -> bool {
         self.inner.watch(watcher)
+    }
+}
+
+impl<D: Driver> InMemory for CountingDriver<D> {
+    fn write_now(&self, key: &StoreKey, record: Record, expected: Expected, now: SystemTime) -> Written {
+        self.count_write(key);
+        let inner = self.inner.in_memory().expect("it has been asked");
+        inner.write_now(key, record, expected, now)
     }
 }

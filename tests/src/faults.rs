@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use session_schema::{Driver, DriverError, Expected, OwnerIndex, Record, StoreKey, Watcher, Written};
+use session_schema::{Driver, DriverError, Expected, InMemory, OwnerIndex, Record, StoreKey, Watcher, Written};
 use tokio::sync::oneshot;
 
 /// A method of a driver.
@@ -143,6 +143,12 @@ impl Faults {
         self.lock().faults.push(Planned { call, after, what });
     }
 
+    /// Whether nothing is to fail or to wait, so that nobody has to be asked.
+    fn are_none(&self) -> bool {
+        let plan = self.lock();
+        plan.faults.is_empty() && plan.delays.is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Plan> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -224,11 +230,11 @@ impl<D: Driver> Driver for FaultyDriver<D> {
     }
 
     fn at_hand(&self, key: &StoreKey, now: SystemTime) -> Option<Record> {
-        // What is to fail or to wait is asked.
-        let plan = self.faults.lock();
-        let undisturbed = plan.faults.is_empty() && plan.delays.is_empty();
-        drop(plan);
-        undisturbed.then(|| self.inner.at_hand(key, now)).flatten()
+        self.faults.are_none().then(|| self.inner.at_hand(key, now)).flatten()
+    }
+
+    fn in_memory(&self) -> Option<&dyn InMemory> {
+        self.faults.are_none().then(|| self.inner.in_memory()).flatten()
     }
 
     async fn read_fresh(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {

@@ -147,6 +147,12 @@ pub trait Driver: Send + Sync + 'static {
         None
     }
 
+    /// The driver's ability to write without being waited for, if it keeps sessions nowhere but in the memory of this process.
+    #[doc(hidden)]
+    fn in_memory(&self) -> Option<&dyn InMemory> {
+        None
+    }
+
     /// Has `watcher` told of changes in the store from now on, by whomever they are made, for as long as the driver lives; `false`, and nothing else, if the
     /// store does not report any. [`CachedDriver`](https://docs.rs/session-schema/latest/session_schema/struct.CachedDriver.html) asks for it once, when the driver has been
     /// opened, and reads from the store until it is told that it is [watching](Watcher::watching).
@@ -154,6 +160,13 @@ pub trait Driver: Send + Sync + 'static {
         drop(watcher);
         false
     }
+}
+
+/// A write that takes no time worth a future, a time limit and a second look at the clock.
+#[doc(hidden)]
+pub trait InMemory: Send + Sync {
+    /// As [`Driver::write`], at the moment `now`.
+    fn write_now(&self, key: &StoreKey, record: Record, expected: Expected, now: SystemTime) -> Written;
 }
 
 /// A read that moves the expiry of a session in the same step, when that is due.
@@ -249,6 +262,9 @@ macro_rules! forward_driver {
             }
             fn at_hand(&self, key: &StoreKey, now: SystemTime) -> Option<Record> {
                 (**self).at_hand(key, now)
+            }
+            fn in_memory(&self) -> Option<&dyn InMemory> {
+                (**self).in_memory()
             }
             fn watch(&self, watcher: Arc<dyn Watcher>) -> bool {
                 (**self).watch(watcher)

@@ -11,7 +11,6 @@ use crate::config::SaveErrors;
 use crate::error::Error;
 use crate::run::RunToEnd;
 use crate::session::{Closing, Committed, Session};
-use crate::state::CookieChange;
 
 pin_project! {
     /// The response of a [`SessionService`](crate::SessionService), once its session has been saved.
@@ -58,6 +57,7 @@ where
                     vary_by_cookie(response.headers_mut());
                     return Poll::Ready(Ok(response));
                 }
+                Closing::Saved(committed) => return Poll::Ready(Ok(finish(response, session, committed))),
                 Closing::Changed => {
                     let commit = RunToEnd::new(Box::pin(session.clone().commit()));
                     let response = Some(response);
@@ -84,14 +84,9 @@ fn finish<B: Default>(mut response: Response<B>, session: &Session, committed: C
             *response.status_mut() = error.status();
         }
     }
-    let cookie = match committed.cookie {
-        CookieChange::Keep => None,
-        CookieChange::Set(id, until) => Some(backend.cookie.set(&id, until)),
-        CookieChange::Remove => Some(backend.cookie.remove()),
-    };
     let headers = response.headers_mut();
     vary_by_cookie(headers);
-    if let Some(cookie) = cookie {
+    if let Some(cookie) = committed.cookie {
         headers.append(SET_COOKIE, cookie);
         headers
             .entry(CACHE_CONTROL)

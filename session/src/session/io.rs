@@ -1,22 +1,19 @@
-//! Loading and saving: what asks the store, and what the layer does with a session.
+//! Loading and saving: what asks the store, or tells it something.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use http::{HeaderValue, Request};
-
-use super::{Inner, Phase, Session, Source};
-use crate::backend::{Backend, Found, Place};
+use super::{Phase, Session, Slot, Source};
+use crate::backend::{Found, Place};
 use crate::config::LoadErrors;
 use crate::draft::Draft;
 #[cfg(feature = "axum")]
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
-use crate::id::SessionId;
 #[cfg(feature = "axum")]
 use crate::lease::{self, Lease};
 use crate::run::{RunToEnd, Timer};
-use crate::save::Outcome;
-use crate::state::{CookieChange, Loaded, Replayed, State};
+use crate::save::{Job, Outcome};
+use crate::state::{Loaded, Replayed, State};
 
 /// How often what is unsaved is replayed while somebody changes the session: see [`update_text`](Session::update_text).
 const REPLAYS: usize = 1000;
@@ -49,31 +46,34 @@ impl Session {
     }
 
     /// Loads the session if nobody has to be waited for: that has been done, there is none, or the driver has it in memory.
-    fn start_at_hand(&self, speculative: impl Fn() -> bool) -> Result<AtHand> {
-        if self.is_started() {
+    fn start_at_hand(&self, speculative: impl FnOnce() -> bool) -> Result<AtHand> {
+        let mut slot = self.lock();
+        if slot.is_started() {
             return Ok(AtHand::Loaded);
         }
-        let Ok(_gate) = self.0.io.try_lock() else {
+        if slot.busy {
             return Ok(AtHand::NotYet(None));
-        };
+        }
         let (backend, timer) = (&*self.0.backend, Timer::start());
-        match backend.find_at_hand(self.0.source.nth_id(0, backend.cookie.name())) {
-            Err(place) => Ok(AtHand::NotYet(Some(place))),
-            // Somebody may have been faster.
-            Ok(_) if self.is_started() => Ok(AtHand::Loaded),
-            Ok(found) => {
-                report_load(&timer, &found);
-                self.take(found, speculative).map(|()| AtHand::Loaded)
+        let found = match backend.find_at_hand(self.0.source.nth_id(0, backend.cookie.name())) {
+            Ok(found) => found,
+            Err(place) => return Ok(AtHand::NotYet(Some(place))),
+        };
+        let state = slot.state();
+        if state.has_unsaved_functions() {
+            // They must not run under the lock.
+            return Ok(AtHand::NotYet(None));
+        }
+        report_load(&timer, &found);
+        match found {
+            Found::Session(stored, now, prolonged) => {
+                let (loaded, draft) = Loaded::new(stored, backend, now, prolonged, speculative);
+                let replayed = state.replay(draft);
+                state.start_with(loaded, replayed)?;
             }
+            _ => state.start_without(matches!(found, Found::Moved)),
         }
-    }
-
-    /// Waits until nobody else of this request asks the store; hardly ever has to.
-    async fn gate(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        match self.0.io.try_lock() {
-            Ok(gate) => gate,
-            Err(_) => self.0.io.lock().await,
-        }
+        Ok(AtHand::Loaded)
     }
 
     async fn load(&self, first: Option<Arc<Place>>, speculative: impl Fn() -> bool) -> Result<()> {
@@ -153,38 +153,60 @@ impl Session {
     /// its key. What was changed stays to be saved then, but for one thing: what a clone of the session changes while the save runs, and does not fit
     /// what has been stored by it, is dropped, and the error is of that change alone.
     pub async fn save(&self) -> Result<()> {
+        let saved = self.save_at_hand(&mut self.lock(), false);
+        if let Some(saved) = saved {
+            return saved;
+        }
         let session = self.clone();
         RunToEnd::new(Box::pin(async move { session.save_now(false).await })).await
     }
 
+    /// Saves the session if nobody has to be waited for: the driver keeps it in memory, under the id that it has already. `None`: nothing has been done.
+    pub(super) fn save_at_hand(&self, slot: &mut Slot, for_response: bool) -> Option<Result<()>> {
+        let backend = &*self.0.backend;
+        let driver = backend.at_hand()?.in_memory()?;
+        let may_tell_an_id = for_response || slot.phase != Phase::Detached;
+        let state = slot.state.as_deref_mut().filter(|state| state.is_plain())?;
+        if slot.busy {
+            return None;
+        }
+        let timer = Timer::start();
+        let mut job = state.plan(backend, backend.clock.now(), may_tell_an_id);
+        let Some(outcome) = backend.perform_at_hand(&job, driver) else {
+            state.take_back(&mut job);
+            return None;
+        };
+        report_save(&timer, &job);
+        Some(state.settle(&mut job, Ok(outcome), None, backend))
+    }
+
     /// A save `for_response` can tell the browser an id, though a task has reloaded the session meanwhile.
-    async fn save_now(&self, for_response: bool) -> Result<()> {
+    pub(super) async fn save_now(&self, for_response: bool) -> Result<()> {
         let _gate = self.gate().await;
         if !self.is_started() {
             // Boxed, because the future of every save would be as large as this one otherwise.
             Box::pin(self.load(None, || false)).await?;
         }
         let backend = &*self.0.backend;
-        let (job, refused) = {
+        let mut job = {
             let mut slot = self.lock();
             let may_tell_an_id = for_response || slot.phase != Phase::Detached;
             slot.state().plan(backend, backend.clock.now(), may_tell_an_id)
         };
         let timer = Timer::start();
         let outcome = backend.perform(&job).await;
-        if let (Some(elapsed), Ok(_)) = (timer.elapsed(), &outcome) {
-            tracing::debug!(target: "session_schema", what = job.plan.name(), ?elapsed, "a session was saved");
+        if outcome.is_ok() {
+            report_save(&timer, &job);
         }
-        let settled = match &outcome {
+        match &outcome {
             Ok(Outcome::Stored(stored)) => {
                 let draft = Draft::of(&stored.record);
                 self.replayed(draft, |state, replayed| {
-                    state.settle(job, outcome, Some(replayed), backend)
+                    state.settle(&mut job, outcome, Some(replayed), backend)
                 })
             }
-            _ => self.lock().state().settle(job, outcome, None, backend),
-        };
-        settled.and(refused)
+            _ => self.lock().state().settle(&mut job, outcome, None, backend),
+        }
     }
 
     /// Loads the session anew: what other requests have stored since is seen, and what was changed here and not yet saved is applied to it.
@@ -267,16 +289,6 @@ impl Session {
         self.lock().lease = Some(lease);
         Ok(())
     }
-
-    /// Puts the session on a request, for extractors and [`Session::of`] to find.
-    pub fn attach<B>(&self, request: &mut Request<B>) {
-        request.extensions_mut().insert(self.clone());
-    }
-
-    /// The session of a request, if a layer or [`attach`](Session::attach) gave it one. It may not be [started](Session::start) yet.
-    pub fn of<B>(request: &Request<B>) -> Option<Self> {
-        request.extensions().get().cloned()
-    }
 }
 
 /// How far a session has come without waiting.
@@ -293,75 +305,8 @@ fn report_load(timer: &Timer, found: &Found) {
     }
 }
 
-// What the layer does with a session.
-impl Session {
-    /// The session of a request that came with these `Cookie` headers.
-    pub(crate) fn of_headers<'a>(backend: Arc<Backend>, mut cookies: impl Iterator<Item = &'a HeaderValue>) -> Self {
-        let first = cookies.next().cloned();
-        Self::new(backend, Source::Headers(first, cookies.cloned().collect()))
+fn report_save(timer: &Timer, job: &Job) {
+    if let Some(elapsed) = timer.elapsed() {
+        tracing::debug!(target: "session_schema", what = job.plan.name(), ?elapsed, "a session was saved");
     }
-
-    /// A session with this id, if there is one, and a new one otherwise.
-    pub(crate) fn by_hand(backend: Arc<Backend>, id: Option<SessionId>) -> Self {
-        Self::new(backend, Source::Given(id))
-    }
-
-    fn new(backend: Arc<Backend>, source: Source) -> Self {
-        Self(Arc::new(Inner {
-            backend,
-            source,
-            slot: Mutex::default(),
-            io: tokio::sync::Mutex::const_new(()),
-        }))
-    }
-
-    pub(crate) fn backend(&self) -> &Backend {
-        &self.0.backend
-    }
-
-    /// Ends the time in which the session can be changed, and says what is left to do.
-    pub(crate) fn close(&self) -> Closing {
-        let mut slot = self.lock();
-        if slot.phase == Phase::Open {
-            slot.phase = Phase::Committed;
-        }
-        match &slot.state {
-            None => Closing::Untouched,
-            Some(_) if slot.lease.is_some() => Closing::Changed,
-            Some(state) if state.is_idle() => Closing::Untouched,
-            // A `save` that still runs, in a task that the handler left behind, has the last word on the cookie.
-            Some(state) if state.is_settled() && self.0.io.try_lock().is_ok() => Closing::Unchanged,
-            Some(_) => Closing::Changed,
-        }
-    }
-
-    /// Saves a closed session.
-    pub(crate) async fn commit(self) -> Committed {
-        let result = self.save_now(true).await;
-        let (lease, cookie) = {
-            let mut slot = self.lock();
-            (slot.lease.take(), slot.state().cookie())
-        };
-        if let Some(lease) = lease {
-            // That it failed, or that the lease had run out, is in the log.
-            Box::pin(lease.release()).await.ok();
-        }
-        Committed { result, cookie }
-    }
-}
-
-/// What is left to do when a handler has returned.
-pub(crate) enum Closing {
-    /// Nobody asked for the session.
-    Untouched,
-    /// It was read at most.
-    Unchanged,
-    /// It has to be saved.
-    Changed,
-}
-
-/// How the save of a closed session went, and what the browser is told in any case.
-pub(crate) struct Committed {
-    pub(crate) result: Result<()>,
-    pub(crate) cookie: CookieChange,
 }

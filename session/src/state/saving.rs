@@ -2,9 +2,12 @@
 
 use std::time::SystemTime;
 
+use http::HeaderValue;
+
 use super::{CookieChange, Origin, Replayed, State, Touch, warn_of_dropped_changes};
 use crate::backend::{Backend, Stored};
 use crate::changes::{Change, Changes};
+use crate::cookie::CookieWriter;
 use crate::draft::Draft;
 use crate::error::{Error, Result};
 use crate::save::{Job, Outcome, Plan};
@@ -29,13 +32,29 @@ impl State {
         !self.is_started() && self.changes.is_empty() && !self.end_what_is_found && !self.renewed
     }
 
-    pub(crate) fn cookie(&self) -> CookieChange {
-        self.cookie
+    /// What the browser is to be told.
+    pub(crate) fn cookie(&self, writer: &CookieWriter) -> Option<HeaderValue> {
+        match self.cookie {
+            CookieChange::Keep => None,
+            CookieChange::Set(until) => self.stored().map(|stored| writer.set(&stored.id, until)),
+            CookieChange::Remove => Some(writer.remove()),
+        }
     }
 
-    /// What a save has to do now. The changes go with it; [`settle`](State::settle) says what becomes of them. An error means that the
-    /// changes cannot be stored and stay to be saved; a session that was ended is destroyed all the same.
-    pub(crate) fn plan(&mut self, backend: &Backend, now: SystemTime, may_tell_an_id: bool) -> (Job, Result<()>) {
+    /// Whether all there may be to save is what has changed, under the id that the session has.
+    pub(crate) fn is_plain(&self) -> bool {
+        let has_place = match &self.origin {
+            Origin::Fresh => true,
+            Origin::Stored(stored) => !stored.joined,
+            Origin::Waiting | Origin::Lost => false,
+        };
+        let nothing_else = !self.renewed && self.ended.is_none() && !self.end_what_is_found;
+        has_place && nothing_else && matches!(self.touch, Touch::None)
+    }
+
+    /// What a save has to do now. The changes go with it; [`settle`](State::settle) says what becomes of them. If they cannot be stored they
+    /// are refused and stay to be saved; a session that was ended is destroyed all the same.
+    pub(crate) fn plan(&mut self, backend: &Backend, now: SystemTime, may_tell_an_id: bool) -> Job {
         let (plan, refused) = match self.next_step(backend, now) {
             Ok(Plan::Create { .. } | Plan::Renew { .. }) if !may_tell_an_id => {
                 (Plan::Nothing, Err(Error::no_more_cookie()))
@@ -51,15 +70,15 @@ impl State {
             _ => std::mem::take(&mut self.changes),
         };
         let ended = self.ended.take();
-        let job = Job {
+        Job {
             id: self.id,
             endings: self.endings,
             ended,
             plan,
             changes,
+            refused,
             now,
-        };
-        (job, refused)
+        }
     }
 
     fn next_step(&mut self, backend: &Backend, now: SystemTime) -> Result<Plan> {
@@ -116,23 +135,15 @@ impl State {
     /// what is stored now, where that may take functions of the application.
     pub(crate) fn settle(
         &mut self,
-        job: Job,
+        job: &mut Job,
         outcome: Result<Outcome>,
         replayed: Option<Replayed>,
         backend: &Backend,
     ) -> Result<()> {
-        if self.endings != job.endings {
-            return self.settle_ended(job, outcome);
-        }
-        match outcome {
+        let settled = match outcome {
+            outcome if self.endings != job.endings => self.settle_ended(job, outcome),
             Err(error) => {
-                self.ended = job.ended;
-                self.changes.put_back(job.changes);
-                // Nobody can say whether a record was made, nor whether another request has ended it already: the next try
-                // takes another id, so as not to bring that back.
-                if let (true, Plan::Create { .. } | Plan::Renew { .. }) = (self.id == job.id, job.plan) {
-                    self.id = None;
-                }
+                self.take_back(job);
                 Err(error)
             }
             Ok(Outcome::Gone) => {
@@ -150,18 +161,30 @@ impl State {
             Ok(Outcome::Stored(stored)) => {
                 let replay = || self.replay(Draft::of(&stored.record));
                 let replayed = replayed.unwrap_or_else(replay);
-                self.settle_on(stored, &job, replayed, backend)
+                self.settle_on(stored, job, replayed, backend)
             }
+        };
+        settled.and(std::mem::replace(&mut job.refused, Ok(())))
+    }
+
+    /// What was to be done has not been done, or perhaps only in part, and is to be planned anew.
+    pub(crate) fn take_back(&mut self, job: &mut Job) {
+        self.ended = job.ended.take();
+        self.changes.put_back(std::mem::take(&mut job.changes));
+        // Nobody can say whether a record was made, nor whether another request has ended it already: the next try
+        // takes another id, so as not to bring that back.
+        if let (true, Plan::Create { .. } | Plan::Renew { .. }) = (self.id == job.id, &job.plan) {
+            self.id = None;
         }
     }
 
     /// The session was ended while it was saved: what the save has stored is to end, too.
-    fn settle_ended(&mut self, job: Job, outcome: Result<Outcome>) -> Result<()> {
+    fn settle_ended(&mut self, job: &mut Job, outcome: Result<Outcome>) -> Result<()> {
         match outcome {
             Ok(Outcome::Stored(stored)) => self.end(stored),
             Ok(Outcome::Gone | Outcome::AsItWas) => {}
             Err(error) => {
-                self.ended = self.ended.take().or(job.ended);
+                self.ended = self.ended.take().or(job.ended.take());
                 return Err(error);
             }
         }
@@ -188,7 +211,7 @@ impl State {
         if stored.joined {
             self.withdraw_id();
         } else if !told {
-            self.cookie = CookieChange::Set(stored.id, until.map(|until| (job.now, until)));
+            self.cookie = CookieChange::Set(until.map(|until| (job.now, until)));
         }
         self.origin = Origin::Stored(stored);
         replayed.fit

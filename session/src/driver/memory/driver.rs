@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::hash::KeyHash;
 use super::shard::Shard;
 use crate::clock::{Clock, SystemClock};
-use crate::driver::{Driver, Expected, OwnerIndex, Written};
+use crate::driver::{Driver, Expected, InMemory, OwnerIndex, Written};
 use crate::error::DriverError;
 use crate::id::StoreKey;
 use crate::record::Record;
@@ -128,8 +128,11 @@ impl Driver for MemoryDriver {
     }
 
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
-        let (record, now) = (record.clone(), self.now());
-        Ok(self.shard(key).write(key, record, expected, now))
+        Ok(self.write_now(key, record.clone(), expected, self.now()))
+    }
+
+    fn in_memory(&self) -> Option<&dyn InMemory> {
+        self.clock.is_none().then_some(self)
     }
 
     async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError> {
@@ -153,6 +156,12 @@ impl Driver for MemoryDriver {
 
     fn owners(&self) -> Option<&dyn OwnerIndex> {
         Some(self)
+    }
+}
+
+impl InMemory for MemoryDriver {
+    fn write_now(&self, key: &StoreKey, record: Record, expected: Expected, now: SystemTime) -> Written {
+        self.shard(key).write(key, record, expected, now)
     }
 }
 
