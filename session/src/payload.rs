@@ -233,14 +233,14 @@ fn find(entries: &[Entry], text: &[u8], key: &[u8]) -> Result<usize, usize> {
     // Numbers are compared without a branch that could be guessed wrongly; hardly ever have two keys the same.
     let first = entries.partition_point(|entry| entry.prefix < wanted);
     let rest = &entries[first..];
-    match rest.first() {
-        Some(entry) if entry.prefix == wanted && entry.key(text) != key => {
+    match rest.first().filter(|entry| entry.prefix == wanted) {
+        None => Err(first),
+        Some(entry) if entry.is(key, text) => Ok(first),
+        Some(_) => {
             let same = rest.partition_point(|entry| entry.prefix == wanted);
             let found = rest[..same].binary_search_by(|entry| entry.key(text).cmp(key));
             found.map(|at| first + at).map_err(|at| first + at)
         }
-        Some(entry) if entry.prefix == wanted => Ok(first),
-        _ => Err(first),
     }
 }
 
@@ -255,6 +255,12 @@ impl Entry {
             KeyText::Plain(start, end) if self.value.0 == end + 2 => Some((start - 1, self.value.1)),
             _ => None,
         }
+    }
+
+    /// Whether this is the entry of a key that has the same prefix: of a short one that says it all, but for zeros at its end.
+    fn is(&self, key: &[u8], text: &[u8]) -> bool {
+        let own = self.key(text);
+        own.len() == key.len() && (key.len() <= size_of::<u64>() || own == key)
     }
 
     fn key<'a>(&'a self, text: &'a [u8]) -> &'a [u8] {

@@ -59,19 +59,22 @@ impl Session {
             Ok(found) => found,
             Err(place) => return Ok(AtHand::NotYet(Some(place))),
         };
-        let state = slot.state();
-        if state.has_unsaved_functions() {
+        if slot.state.as_ref().is_some_and(|state| state.has_unsaved_functions()) {
             // They must not run under the lock.
             return Ok(AtHand::NotYet(None));
         }
         report_load(&timer, &found);
-        match found {
-            Found::Session(stored, now, prolonged) => {
-                let (loaded, draft) = Loaded::new(stored, backend, now, prolonged, speculative);
+        let Found::Session(stored, now, prolonged) = found else {
+            slot.state().start_without(matches!(found, Found::Moved));
+            return Ok(AtHand::Loaded);
+        };
+        let (loaded, draft) = Loaded::new(stored, backend, now, prolonged, speculative);
+        match &mut slot.state {
+            Some(state) => {
                 let replayed = state.replay(draft);
                 state.start_with(loaded, replayed)?;
             }
-            _ => state.start_without(matches!(found, Found::Moved)),
+            None => slot.state = Some(Box::new(State::of(loaded, draft))),
         }
         Ok(AtHand::Loaded)
     }

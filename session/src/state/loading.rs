@@ -60,6 +60,19 @@ impl State {
         }
     }
 
+    /// A session that was found, of which nobody has asked for anything before.
+    pub(crate) fn of(loaded: Loaded, draft: Draft) -> Self {
+        Self {
+            id: Some(loaded.stored.id),
+            origin: Origin::Stored(loaded.stored),
+            draft,
+            passing: loaded.passing,
+            touch: loaded.touch,
+            new: false,
+            ..Self::default()
+        }
+    }
+
     /// Takes the session that was found; what was changed before has been applied to it.
     pub(crate) fn start_with(&mut self, loaded: Loaded, replayed: Replayed) -> Result<()> {
         if self.end_what_is_found {
