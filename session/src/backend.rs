@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, SharedClock};
 use crate::config::Settings;
 use crate::cookie::CookieWriter;
 use crate::draft::Draft;
@@ -24,7 +24,7 @@ const CANDIDATES: usize = 8;
 pub(crate) struct Backend {
     pub(crate) store: Arc<Store>,
     pub(crate) settings: Settings,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: SharedClock,
     pub(crate) cookie: CookieWriter,
 }
 
@@ -104,6 +104,10 @@ impl Backend {
         }
     }
 
+    pub(crate) fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
     pub(crate) fn key_of(&self, id: &SessionId) -> StoreKey {
         match self.settings.raw_ids {
             true => StoreKey::raw(id),
@@ -121,7 +125,7 @@ impl Backend {
     /// where that one is to be looked for, so that [`find`](Self::find) need not hash it again.
     pub(crate) fn find_at_hand(&self, first: Option<SessionId>) -> Result<Found, Arc<Place>> {
         let Some(id) = first else { return Ok(Found::Nothing) };
-        let (place, now) = (self.place_of(id), self.clock.now());
+        let (place, now) = (self.place_of(id), self.now());
         match self.at_hand().and_then(|driver| driver.at_hand(&place.key, now)) {
             Some(record) if matches!(self.judge(&record, now), Verdict::Live) => {
                 Ok(Found::Session(Stored::new(place, record), now, None))
@@ -146,7 +150,7 @@ impl Backend {
                 self.open().await?;
             }
             at += 1;
-            let now = self.clock.now();
+            let now = self.now();
             let (read, prolonged) = match rolling {
                 None => (self.limited().read(&place.key).await?, None),
                 Some(rolling) => Box::pin(self.read_rolling(rolling, &place.key)).await?,

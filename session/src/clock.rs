@@ -1,5 +1,6 @@
 //! The time, as far as expiry is concerned.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Tells the time by which sessions expire.
@@ -24,6 +25,28 @@ impl Clock for SystemClock {
 impl<F: Fn() -> SystemTime + Send + Sync + 'static> Clock for F {
     fn now(&self) -> SystemTime {
         self()
+    }
+}
+
+/// A clock that was chosen, or else the system's. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct SharedClock(Option<Arc<dyn Clock>>);
+
+impl SharedClock {
+    pub(crate) fn new(clock: impl Clock) -> Self {
+        Self(Some(Arc::new(clock)))
+    }
+
+    /// Whether nobody has chosen one, so that any other that tells the present is as good.
+    #[cfg(any(feature = "memory", feature = "cache"))]
+    pub(crate) fn is_systems(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl Clock for SharedClock {
+    fn now(&self) -> SystemTime {
+        self.0.as_ref().map_or_else(|| SystemClock.now(), |clock| clock.now())
     }
 }
 

@@ -47,7 +47,7 @@ impl Backend {
     async fn present_key_of(&self, id: SessionId) -> Result<StoreKey> {
         let place = self.place_of(id);
         let key = place.key;
-        match self.newest(Stored::new(place, emptied()), self.clock.now()).await {
+        match self.newest(Stored::new(place, emptied()), self.now()).await {
             Ok(newest) => Ok(newest.map_or(key, |stored| stored.key)),
             // What cannot be read goes nowhere.
             Err(error) if error.kind() == ErrorKind::Decode => Ok(key),

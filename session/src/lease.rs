@@ -66,7 +66,7 @@ impl Lease {
     async fn attempt(backend: Arc<Backend>, key: StoreKey) -> Result<Option<Self>> {
         // No other holder's payload is the same: a store's version may be a hash of it.
         let payload = format!("{{\"_lease\":{}}}", getrandom::u64().map_err(DriverError::backend)?);
-        let record = Record::new(payload.into_bytes(), after(backend.clock.now(), LEASE));
+        let record = Record::new(payload.into_bytes(), after(backend.now(), LEASE));
         match backend.limited().write(&key, &record, Expected::Absent).await? {
             Written::Done(version) => {
                 let record = Mutex::new(record.with_version(version));
@@ -94,7 +94,7 @@ impl Backend {
     /// Whether somebody has a lease.
     pub(crate) async fn is_held(&self, lease: &StoreKey) -> Result<bool> {
         let record = self.limited().read_fresh(lease).await?;
-        Ok(record.is_some_and(|record| !record.is_expired(self.clock.now())))
+        Ok(record.is_some_and(|record| !record.is_expired(self.now())))
     }
 }
 
@@ -122,7 +122,7 @@ impl Held {
     async fn renew(self: Arc<Self>) {
         loop {
             tokio::time::sleep(RENEWAL).await;
-            let until = after(self.backend.clock.now(), LEASE);
+            let until = after(self.backend.now(), LEASE);
             match self.replace(|record| record.with_expires_at(until)).await {
                 Ok(true) => {}
                 Ok(false) => return,

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use tokio::sync::OnceCell;
 
 use crate::backend::Backend;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SharedClock};
 use crate::config::{Config, Settings};
 use crate::cookie::CookieWriter;
 use crate::driver::Driver;
@@ -61,7 +61,7 @@ struct Inner {
     config: Config,
     settings: Settings,
     cookie: CookieWriter,
-    clock: Arc<dyn Clock>,
+    clock: SharedClock,
     drivers: Mutex<BTreeMap<String, Arc<Named>>>,
     /// Over drivers that are not registered, but were given to [`build_session`](SessionManager::build_session).
     given: Mutex<Vec<Arc<Store>>>,
@@ -101,7 +101,7 @@ impl SessionManager {
             config,
             settings,
             cookie,
-            clock: Arc::new(SystemClock),
+            clock: SharedClock::default(),
             drivers: Mutex::default(),
             given: Mutex::default(),
         }));
@@ -126,7 +126,7 @@ impl SessionManager {
             config: self.0.config.clone(),
             settings: self.0.settings.clone(),
             cookie: self.0.cookie.clone(),
-            clock: Arc::new(clock),
+            clock: SharedClock::new(clock),
             drivers: Mutex::default(),
             given: Mutex::default(),
         }));
@@ -142,8 +142,7 @@ impl SessionManager {
         {
             let (files, clock) = (self.0.config.files.clone(), self.0.clock.clone());
             self.register("file", true, move || {
-                let clock = clock.clone();
-                let driver = crate::FileDriver::new(files.clone()).with_clock(move || clock.now());
+                let driver = crate::FileDriver::new(files.clone()).with_clock(clock.clone());
                 std::future::ready(Ok(driver))
             });
         }
@@ -151,15 +150,14 @@ impl SessionManager {
         {
             let clock = self.0.clock.clone();
             self.register("memory", true, move || {
-                let clock = clock.clone();
-                let driver = crate::MemoryDriver::new().with_clock(move || clock.now());
+                let driver = crate::MemoryDriver::new().on(clock.clone());
                 std::future::ready(Ok(driver))
             });
         }
         #[cfg(feature = "sqlite")]
         self.register_over_url("sqlite", "sqlite://sessions.db", |url: String, clock| async move {
             let driver = crate::SqliteDriver::connect(&url).await?;
-            Ok(driver.with_clock(move || clock.now()))
+            Ok(driver.with_clock(clock))
         });
         #[cfg(feature = "postgres")]
         self.register_over_url(
@@ -167,7 +165,7 @@ impl SessionManager {
             "postgres://user:password@host/database",
             |url: String, clock| async move {
                 let driver = crate::PostgresDriver::connect(&url).await?;
-                Ok(driver.with_clock(move || clock.now()))
+                Ok(driver.with_clock(clock))
             },
         );
         #[cfg(feature = "mysql")]
@@ -176,13 +174,13 @@ impl SessionManager {
             "mysql://user:password@host/database",
             |url: String, clock| async move {
                 let driver = crate::MySqlDriver::connect(&url).await?;
-                Ok(driver.with_clock(move || clock.now()))
+                Ok(driver.with_clock(clock))
             },
         );
         #[cfg(feature = "redis")]
         self.register_over_url("redis", "redis://127.0.0.1:6379/", |url: String, clock| async move {
             let driver = crate::RedisDriver::connect(&url).await?;
-            Ok(driver.with_clock(move || clock.now()))
+            Ok(driver.with_clock(clock))
         });
     }
 
@@ -227,7 +225,7 @@ impl SessionManager {
     #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
     fn register_over_url<F, Fut, D>(&self, name: &'static str, example: &'static str, connect: F)
     where
-        F: Fn(String, Arc<dyn Clock>) -> Fut + Send + Sync + 'static,
+        F: Fn(String, SharedClock) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<D, DriverError>> + Send + 'static,
         D: Driver,
     {

@@ -160,8 +160,13 @@ impl<D: Driver> Driver for CountingDriver<D> {
 
 impl<D: Driver> InMemory for CountingDriver<D> {
     fn write_now(&self, key: &StoreKey, record: Record, expected: Expected, now: SystemTime) -> Written {
-        self.count_write(key);
-        let inner = self.inner.in_memory().expect("it has been asked");
-        inner.write_now(key, record, expected, now)
+        match self.inner.in_memory() {
+            Some(inner) => {
+                self.count_write(key);
+                inner.write_now(key, record, expected, now)
+            }
+            // A fault has been planned meanwhile: nothing is done here, and the driver will be asked.
+            None => Written::Conflict(None),
+        }
     }
 }

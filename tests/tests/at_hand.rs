@@ -1,11 +1,13 @@
-//! What a driver has in memory is what it would answer if it were asked.
+//! What a driver has in memory is what it would answer, or do, if it were asked.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use session_schema::testing::ManualClock;
-use session_schema::{CachedDriver, Driver, Expected, MemoryDriver, Record, SessionLayer, StoreKey, Written};
-use session_tests::{App, Call, Faults, FaultyDriver};
+use session_schema::{
+    CachedDriver, Config, Driver, Expected, MemoryDriver, Record, SessionLayer, SessionManager, StoreKey, Written,
+};
+use session_tests::{App, Call, Faults, FaultyDriver, Site, on_every_driver, signed_in, user};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -78,8 +80,64 @@ async fn who_has_a_clock_of_its_own_is_asked() {
     assert!(cached.read(&key()).await.unwrap().is_some());
     for driver in [&memory as &dyn Driver, &cached] {
         assert!(driver.at_hand(&key(), SystemTime::UNIX_EPOCH).is_none());
+        assert!(driver.in_memory().is_none());
     }
 }
+
+#[tokio::test]
+async fn a_cache_is_waited_for_when_it_writes() {
+    assert!(CachedDriver::new(MemoryDriver::new(), MINUTE).in_memory().is_none());
+}
+
+#[tokio::test]
+async fn what_is_written_at_hand_is_written() {
+    let driver: Arc<dyn Driver> = Arc::new(Box::new(MemoryDriver::new()));
+    let memory = driver.in_memory().unwrap();
+    let now = SystemTime::now();
+    let record = |payload: &str| Record::new(payload.into(), now + MINUTE);
+    let Written::Done(first) = memory.write_now(&key(), record("{}"), Expected::Absent, now) else {
+        panic!("nothing was there");
+    };
+    assert_eq!(both(&driver).await.unwrap().version(), first);
+    let late = memory.write_now(&key(), record("{}"), Expected::Absent, now);
+    assert!(matches!(late, Written::Conflict(Some(there)) if there.version() == first));
+    let second = memory.write_now(&key(), record(r#"{"a":1}"#), Expected::Version(first), now);
+    assert!(matches!(second, Written::Done(version) if version != first));
+    assert_eq!(both(&driver).await.unwrap().payload(), br#"{"a":1}"#);
+    let gone = memory.write_now(&key(), record("{}"), Expected::Version(first), now + MINUTE);
+    assert!(matches!(gone, Written::Gone), "at that moment it has expired");
+}
+
+#[tokio::test]
+async fn the_memory_of_a_manager_is_at_hand_unless_it_has_another_clock() {
+    let mut config = Config::default();
+    config.driver = "memory".into();
+    let manager = SessionManager::new(config).unwrap();
+    assert!(manager.driver(None).await.unwrap().in_memory().is_some());
+    let manager = manager.with_clock(ManualClock::new());
+    assert!(manager.driver(None).await.unwrap().in_memory().is_none());
+}
+
+async fn what_was_changed_is_saved_though_the_store_has_to_be_asked_after_all(site: Site) {
+    let browser = signed_in(&site).await;
+    site.calls.take();
+    let visit = |key: &'static str| browser.visit(move |session| session.increment(key, 1).unwrap());
+    assert_eq!(visit("at hand").await.value(), 1);
+    let slow = browser.begin(|session| session.increment("at hand", 1).unwrap()).await;
+    assert_eq!(visit("at hand").await.value(), 2);
+    // It has seen what the other had not changed yet.
+    assert_eq!(slow.finish().await.value(), 2);
+    assert_eq!(
+        browser
+            .visit(|session| session.get::<i64>("at hand").unwrap())
+            .await
+            .value(),
+        Some(3)
+    );
+    assert_eq!(user(&browser).await, Some(7));
+}
+
+on_every_driver! { what_was_changed_is_saved_though_the_store_has_to_be_asked_after_all }
 
 #[tokio::test]
 async fn a_pointer_to_a_driver_has_at_hand_what_the_driver_has() {

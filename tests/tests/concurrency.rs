@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use session_schema::Session;
 use session_tests::{Call, Counts, Log, Site, assert_silent, invalidate, on_every_driver, regenerate, signed_in, user};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing::Level;
 
@@ -312,6 +313,28 @@ async fn changes_made_while_a_save_runs_are_saved_by_the_next(site: Site) {
     );
 }
 
+async fn the_response_waits_for_a_save_that_a_task_of_its_handler_has_begun(site: Site) {
+    // LIFE-34: or it would not know the id that the browser is to be told.
+    let browser = site.app().browser();
+    let mut held = site.faults.hold(Call::Write);
+    let (closing, closed) = oneshot::channel();
+    let visit = browser.visit_async(async move |session: Session| {
+        session.put("a", 1).unwrap();
+        let saving = session.clone();
+        tokio::spawn(async move { saving.save().await.unwrap() });
+        held.reached().await;
+        assert!(closing.send(held).is_ok());
+    });
+    let release = async {
+        closed.await.unwrap().release();
+        site.calls.take()
+    };
+    let (visit, calls) = tokio::join!(visit, release);
+    assert_eq!(calls.write, 1, "the response has not saved the session beside it");
+    assert_eq!(visit.cookies().len(), 1);
+    assert_eq!(Value::Object(site.payload(&browser.id()).await), json!({"a": 1}));
+}
+
 #[test]
 fn handles_and_futures_go_between_threads() {
     // CONC-17
@@ -345,6 +368,7 @@ on_every_driver! {
     two_first_requests_of_a_visitor_begin_two_sessions,
     two_requests_that_ask_for_the_first_token_get_the_same,
     changes_made_while_a_save_runs_are_saved_by_the_next,
+    the_response_waits_for_a_save_that_a_task_of_its_handler_has_begun,
 }
 
 on_every_driver! {

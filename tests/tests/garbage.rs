@@ -115,6 +115,19 @@ async fn the_layer_of_a_manager_collects_from_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_layer_collects_though_its_driver_need_not_be_asked_for_anything_else() {
+    // GC-06
+    let site = Site::over(Backing::AtHand);
+    let mut config = Config::default();
+    (config.driver, config.gc_interval) = ("site".into(), 0);
+    let layer = site.manager_with(config).layer().await.unwrap();
+    let app = App::new(layer.with_gc_interval(MINUTE));
+    visitor(&app, MINUTE).await;
+    pass(MINUTE).await;
+    assert_eq!(site.calls.take().gc, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_interval_or_a_negative_one_is_no_collection() {
     // GC-07
     for interval in [0, -5] {

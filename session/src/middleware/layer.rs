@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use crate::backend::Backend;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SharedClock};
 use crate::config::{Config, LoadErrors, SaveErrors, Settings};
 use crate::cookie::SameSite;
 use crate::driver::Driver;
@@ -47,7 +47,7 @@ pub struct SessionLayer(Arc<Inner>);
 struct Inner {
     store: Arc<Store>,
     settings: Settings,
-    clock: Arc<dyn Clock>,
+    clock: SharedClock,
     /// What the services share, made when the layer is first applied.
     backend: OnceLock<Arc<Backend>>,
 }
@@ -57,10 +57,10 @@ impl SessionLayer {
     /// The driver is opened with the first request, and swept every 30 minutes.
     pub fn new(driver: impl Driver) -> Self {
         let store = Store::new(Arc::new(driver));
-        Self::over(Arc::new(store), Settings::default(), Arc::new(SystemClock))
+        Self::over(Arc::new(store), Settings::default(), SharedClock::default())
     }
 
-    pub(crate) fn over(store: Arc<Store>, settings: Settings, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn over(store: Arc<Store>, settings: Settings, clock: SharedClock) -> Self {
         Self(Arc::new(Inner {
             store,
             settings,
@@ -192,7 +192,7 @@ impl SessionLayer {
     /// The clock by which sessions expire; the system's unless said otherwise.
     #[must_use]
     pub fn with_clock(self, clock: impl Clock) -> Self {
-        Self::over(self.0.store.clone(), self.0.settings.clone(), Arc::new(clock))
+        Self::over(self.0.store.clone(), self.0.settings.clone(), SharedClock::new(clock))
     }
 }
 

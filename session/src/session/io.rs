@@ -174,7 +174,7 @@ impl Session {
             return None;
         }
         let timer = Timer::start();
-        let mut job = state.plan(backend, backend.clock.now(), may_tell_an_id);
+        let mut job = state.plan(backend, backend.now(), may_tell_an_id);
         let Some(outcome) = backend.perform_at_hand(&job, driver) else {
             state.take_back(&mut job);
             return None;
@@ -194,7 +194,7 @@ impl Session {
         let mut job = {
             let mut slot = self.lock();
             let may_tell_an_id = for_response || slot.phase != Phase::Detached;
-            slot.state().plan(backend, backend.clock.now(), may_tell_an_id)
+            slot.state().plan(backend, backend.now(), may_tell_an_id)
         };
         let timer = Timer::start();
         let outcome = backend.perform(&job).await;
@@ -248,7 +248,7 @@ impl Session {
             return Ok(true);
         };
         let backend = &*self.0.backend;
-        match backend.newest(stored, backend.clock.now()).await? {
+        match backend.newest(stored, backend.now()).await? {
             Some(newest) if newest.joined => return Ok(false),
             Some(newest) => {
                 let draft = Draft::of(&newest.record);

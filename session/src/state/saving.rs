@@ -48,8 +48,7 @@ impl State {
             Origin::Stored(stored) => !stored.joined,
             Origin::Waiting | Origin::Lost => false,
         };
-        let nothing_else = !self.renewed && self.ended.is_none() && !self.end_what_is_found;
-        has_place && nothing_else && matches!(self.touch, Touch::None)
+        has_place && !self.renewed && self.ended.is_none() && !self.end_what_is_found
     }
 
     /// What a save has to do now. The changes go with it; [`settle`](State::settle) says what becomes of them. If they cannot be stored they

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::backend::{Backend, Found};
-use crate::clock::SystemClock;
+use crate::clock::SharedClock;
 use crate::config::Settings;
 use crate::driver::MemoryDriver;
 use crate::error::Result;
@@ -27,7 +27,7 @@ pub fn session() -> Session {
             .expect("the settings that a layer has by itself are sound"),
         store: Arc::new(Store::new(Arc::new(MemoryDriver::new()))),
         settings,
-        clock: Arc::new(SystemClock),
+        clock: SharedClock::default(),
     };
     let session = Session::by_hand(Arc::new(backend), None);
     session

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use super::records::Records;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SharedClock};
 use crate::driver::{Driver, Expected, OwnerIndex, Watcher, Written};
 use crate::error::DriverError;
 use crate::id::StoreKey;
@@ -44,8 +44,7 @@ pub struct CachedDriver<D> {
     driver: Arc<D>,
     records: Arc<Records>,
     max_staleness: Duration,
-    /// The system's, unless said otherwise.
-    clock: Option<Arc<dyn Clock>>,
+    clock: SharedClock,
     watched: OnceLock<()>,
 }
 
@@ -56,7 +55,7 @@ impl<D: Driver> CachedDriver<D> {
             driver: Arc::new(driver),
             records: Arc::new(Records::new(max_staleness, CAPACITY)),
             max_staleness,
-            clock: None,
+            clock: SharedClock::default(),
             watched: OnceLock::new(),
         }
     }
@@ -72,14 +71,8 @@ impl<D: Driver> CachedDriver<D> {
     /// Takes the time from `clock`, which is to be that of the driver inside.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Some(Arc::new(clock));
+        self.clock = SharedClock::new(clock);
         self
-    }
-
-    fn now(&self) -> SystemTime {
-        self.clock
-            .as_ref()
-            .map_or_else(|| SystemClock.now(), |clock| clock.now())
     }
 
     /// Asks the store, and keeps the answer if that is right.
@@ -89,7 +82,7 @@ impl<D: Driver> CachedDriver<D> {
             true => self.driver.read_fresh(key).await?,
             false => self.driver.read(key).await?,
         };
-        let now = self.now();
+        let now = self.clock.now();
         let found = found.filter(|record| !record.is_expired(now));
         self.records.read_ends(key, found.as_ref(), &begun);
         Ok(found)
@@ -116,7 +109,7 @@ impl<D: Driver> Driver for CachedDriver<D> {
     }
 
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
-        let now = self.now();
+        let now = self.clock.now();
         match self.records.get(key, now) {
             Some(record) => Ok(Some(record)),
             None => self.ask(key, now, false).await,
@@ -125,15 +118,15 @@ impl<D: Driver> Driver for CachedDriver<D> {
 
     fn at_hand(&self, key: &StoreKey, now: SystemTime) -> Option<Record> {
         // The layer's clock is as good as ours, if that is nobody's in particular.
-        self.clock.is_none().then(|| self.records.get(key, now)).flatten()
+        self.clock.is_systems().then(|| self.records.get(key, now)).flatten()
     }
 
     async fn read_fresh(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
-        self.ask(key, self.now(), true).await
+        self.ask(key, self.clock.now(), true).await
     }
 
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
-        let now = self.now();
+        let now = self.clock.now();
         let change = self.records.change_begins(key, now);
         let (driver, key, record) = (self.driver.clone(), *key, record.clone());
         RunToEnd::new(Box::pin(async move {
@@ -149,7 +142,7 @@ impl<D: Driver> Driver for CachedDriver<D> {
     }
 
     async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError> {
-        let change = self.records.change_begins(key, self.now());
+        let change = self.records.change_begins(key, self.clock.now());
         let (driver, key) = (self.driver.clone(), *key);
         RunToEnd::new(Box::pin(async move {
             let touched = driver.touch(&key, expires_at).await;
@@ -161,7 +154,7 @@ impl<D: Driver> Driver for CachedDriver<D> {
     }
 
     async fn destroy(&self, key: &StoreKey) -> Result<bool, DriverError> {
-        let change = self.records.change_begins(key, self.now());
+        let change = self.records.change_begins(key, self.clock.now());
         let (driver, key) = (self.driver.clone(), *key);
         RunToEnd::new(Box::pin(async move {
             let destroyed = driver.destroy(&key).await;

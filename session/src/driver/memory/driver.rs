@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::hash::KeyHash;
 use super::shard::Shard;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SharedClock};
 use crate::driver::{Driver, Expected, InMemory, OwnerIndex, Written};
 use crate::error::DriverError;
 use crate::id::StoreKey;
@@ -46,8 +46,7 @@ const SHARDS: usize = 64;
 #[derive(Clone)]
 pub struct MemoryDriver {
     store: Arc<Store>,
-    /// The system's, unless said otherwise.
-    clock: Option<Arc<dyn Clock>>,
+    clock: SharedClock,
 }
 
 struct Store {
@@ -64,21 +63,21 @@ impl MemoryDriver {
                 shards: std::array::from_fn(|_| Mutex::new(Shard::new(hash.clone()))),
                 hash,
             }),
-            clock: None,
+            clock: SharedClock::default(),
         }
     }
 
     /// Takes the time from `clock`. Clones made before keep theirs.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Some(Arc::new(clock));
+        self.clock = SharedClock::new(clock);
         self
     }
 
-    fn now(&self) -> SystemTime {
-        self.clock
-            .as_ref()
-            .map_or_else(|| SystemClock.now(), |clock| clock.now())
+    /// Shares the clock of whoever makes the driver.
+    pub(crate) fn on(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
     }
 
     fn shard(&self, key: &StoreKey) -> MutexGuard<'_, Shard> {
@@ -118,35 +117,35 @@ impl Driver for MemoryDriver {
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
         let record = self.shard(key).get(key).cloned();
         // The clock is asked without the lock, and only if there is a record.
-        Ok(record.filter(|record| !record.is_expired(self.now())))
+        Ok(record.filter(|record| !record.is_expired(self.clock.now())))
     }
 
     fn at_hand(&self, key: &StoreKey, now: SystemTime) -> Option<Record> {
         // The layer's clock is as good as ours, if that is nobody's in particular.
-        let record = self.clock.is_none().then(|| self.shard(key).get(key).cloned());
+        let record = self.clock.is_systems().then(|| self.shard(key).get(key).cloned());
         record.flatten().filter(|record| !record.is_expired(now))
     }
 
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
-        Ok(self.write_now(key, record.clone(), expected, self.now()))
+        Ok(self.write_now(key, record.clone(), expected, self.clock.now()))
     }
 
     fn in_memory(&self) -> Option<&dyn InMemory> {
-        self.clock.is_none().then_some(self)
+        self.clock.is_systems().then_some(self)
     }
 
     async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError> {
-        let now = self.now();
+        let now = self.clock.now();
         Ok(self.shard(key).touch(key, expires_at, now))
     }
 
     async fn destroy(&self, key: &StoreKey) -> Result<bool, DriverError> {
         let removed = self.shard(key).remove(key);
-        Ok(removed.is_some_and(|record| !record.is_expired(self.now())))
+        Ok(removed.is_some_and(|record| !record.is_expired(self.clock.now())))
     }
 
     async fn gc(&self) -> Result<u64, DriverError> {
-        let now = self.now();
+        let now = self.clock.now();
         let removed = self.remove_all(|_, record| record.is_expired(now));
         for shard in &self.store.shards {
             lock(shard).shrink();
@@ -168,7 +167,7 @@ impl InMemory for MemoryDriver {
 #[async_trait]
 impl OwnerIndex for MemoryDriver {
     async fn sessions_of(&self, owner: &str) -> Result<Vec<(StoreKey, Record)>, DriverError> {
-        let now = self.now();
+        let now = self.clock.now();
         let mut sessions = Vec::new();
         for shard in &self.store.shards {
             let mut end = lock(shard).len();
@@ -187,7 +186,7 @@ impl OwnerIndex for MemoryDriver {
     }
 
     async fn destroy_sessions_of(&self, owner: &str, except: Option<&StoreKey>) -> Result<u64, DriverError> {
-        let now = self.now();
+        let now = self.clock.now();
         let is_live = |record: &Record| record.owner() == Some(owner) && !record.is_expired(now);
         Ok(self.remove_all(|key, record| is_live(record) && Some(key) != except))
     }
