@@ -27,6 +27,8 @@ use crate::lease::Lease;
 use crate::payload::is_reserved;
 use crate::state::State;
 
+#[cfg(feature = "axum")]
+pub(crate) use request::is_speculative;
 pub(crate) use request::{Closing, Committed};
 
 /// The session of a request: data under string keys, kept between the requests of one visitor.
@@ -97,6 +99,10 @@ struct Slot {
     phase: Phase,
     /// Somebody has the [`Gate`](gate::Gate).
     busy: bool,
+    /// Somebody has asked for what is stored, so the response depends on it.
+    asked: bool,
+    /// The response may never be seen.
+    speculative: bool,
     state: Option<Box<State>>,
     lease: Option<Lease>,
 }

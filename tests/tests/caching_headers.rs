@@ -134,8 +134,21 @@ async fn an_error_response_varies_by_cookie_too(site: Site) {
     assert_eq!((visit.status.as_u16(), vary(&visit).as_deref()), (500, Some("Cookie")));
     site.faults.fail_next(Call::Read);
     let visit = browser.visit(|_| ()).await;
-    assert_eq!(visit.status, 500);
+    assert_eq!((visit.status.as_u16(), vary(&visit).as_deref()), (500, Some("Cookie")));
     assert!(visit.header(CACHE_CONTROL).is_none());
+}
+
+async fn a_page_that_is_shown_because_the_load_failed_varies_by_cookie(site: Site) {
+    // HTTP-01: a cache must not show it to who is signed in.
+    let browser = signed_in(&site).await;
+    site.faults.fail_next(Call::Read);
+    let handler = async |request: Request| match Session::of(&request).unwrap().start().await {
+        Ok(()) => "welcome back".into_response(),
+        Err(_) => "welcome, stranger".into_response(),
+    };
+    let visit = browser.send(Request::new(Body::empty()), handler).await;
+    assert_eq!(visit.body, "welcome, stranger");
+    assert_eq!(vary(&visit).as_deref(), Some("Cookie"));
 }
 
 async fn the_session_is_saved_before_the_first_byte_of_the_body(site: Site) {
@@ -230,6 +243,7 @@ on_every_driver! {
     vary_is_merged,
     what_the_handler_says_about_caching_stands,
     an_error_response_varies_by_cookie_too,
+    a_page_that_is_shown_because_the_load_failed_varies_by_cookie,
     the_session_is_saved_before_the_first_byte_of_the_body,
     an_unchanged_session_puts_no_cookie_on_304_and_on_preflights,
     extensions_of_a_response_pass_through,

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::IntoResponse;
 use session_schema::{Clock, Session, SessionLayer};
 use session_tests::{Browser, Counts, SetCookie, Site, on_every_driver, user};
 
@@ -259,14 +262,19 @@ async fn a_prefetch_prolongs_nothing(site: Site) {
     // HTTP-08
     let browser = signed_in(&site, |layer| layer.with_lifetime(HOUR)).await;
     site.clock.advance(30 * MINUTE);
-    let request = axum::http::Request::builder()
-        .header("sec-purpose", "prefetch")
-        .body(axum::body::Body::empty());
-    let visit = browser
-        .visit_as(request.unwrap(), async |session| session.has("user"))
-        .await;
-    assert!(visit.cookie().is_none());
-    assert_eq!(site.calls.take(), Counts::ONE_READ);
+    let prefetch = || {
+        let request = Request::builder().header("sec-purpose", "prefetch");
+        request.body(Body::empty()).unwrap()
+    };
+    let extracted = browser.visit_as(prefetch(), async |session| session.has("user")).await;
+    let by_hand = async |request: Request| Session::of(&request).unwrap().start().await.unwrap().into_response();
+    let started = browser.send(prefetch(), by_hand).await;
+    assert!(extracted.value() && started.status == 200);
+    let reads = Counts {
+        read: 2,
+        ..Counts::NONE
+    };
+    assert_eq!(site.calls.take(), reads);
     assert_eq!(expiry(&site, &browser).await, 30 * MINUTE);
 }
 

@@ -229,6 +229,20 @@ async fn a_request_that_the_visitor_may_not_see_consumes_no_flash(site: Site) {
     assert_eq!(sees(&browser, "notice").await, None);
 }
 
+async fn a_prefetch_whose_session_is_started_by_hand_consumes_no_flash(site: Site) {
+    // FLASH-16, HTTP-08: as a middleware does, or a service without axum.
+    let browser = flashed(&site, &["notice"]).await;
+    let request = Request::builder().header("sec-purpose", "prefetch").body(Body::empty());
+    let handler = async |request: Request| {
+        let session = Session::of(&request).unwrap();
+        session.start().await.unwrap();
+        session.get_or("notice", String::new()).unwrap().into_response()
+    };
+    assert_eq!(browser.send(request.unwrap(), handler).await.body, "notice");
+    assert_eq!(site.calls.take(), Counts::ONE_READ);
+    assert_eq!(sees(&browser, "notice").await, Some(json!("notice")));
+}
+
 async fn a_request_that_does_not_ask_for_its_session_consumes_no_flash(site: Site) {
     // FLASH-17
     let browser = flashed(&site, &["notice"]).await;
@@ -307,6 +321,7 @@ on_every_driver! {
     a_request_that_only_reads_writes_so_that_flash_leaves_the_store,
     flush_and_invalidate_clear_flash_and_its_lists,
     a_request_that_the_visitor_may_not_see_consumes_no_flash,
+    a_prefetch_whose_session_is_started_by_hand_consumes_no_flash,
     a_request_that_does_not_ask_for_its_session_consumes_no_flash,
     flash_that_is_flashed_again_gets_another_request,
     flash_over_permanent_data_takes_its_place_and_goes,

@@ -10,7 +10,7 @@ pub use exclusive::Exclusive;
 pub use rejection::{LoadFailed, MissingSessionLayer, SessionRejection};
 
 use crate::schema::SessionSchema;
-use crate::session::Session;
+use crate::session::{Session, is_speculative};
 use crate::typed::TypedSession;
 
 impl<S: Send + Sync> FromRequestParts<S> for Session {
@@ -51,21 +51,8 @@ async fn load(parts: &Parts) -> Result<Option<Session>, SessionRejection> {
     let Some(session) = parts.extensions.get::<Session>() else {
         return Ok(None);
     };
-    match session.start_as(|| is_speculative(parts)).await {
+    match session.start_as(|| is_speculative(&parts.headers)).await {
         Ok(()) => Ok(Some(session.clone())),
         Err(error) => Err(LoadFailed::new(error).into()),
     }
-}
-
-/// Whether the response may never be seen: a prefetch (Fetch metadata's `Sec-Purpose`, and the older `Purpose` and `X-Moz`) or a form that
-/// is validated while it is filled in (Laravel's `Precognition`).
-fn is_speculative(parts: &Parts) -> bool {
-    let says = |name: &str, word: &str| {
-        let value = parts.headers.get(name).and_then(|value| value.to_str().ok());
-        value.is_some_and(|value| value.to_ascii_lowercase().contains(word))
-    };
-    says("sec-purpose", "prefetch")
-        || says("purpose", "prefetch")
-        || says("x-moz", "prefetch")
-        || says("precognition", "true")
 }

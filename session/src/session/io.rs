@@ -68,6 +68,7 @@ impl Session {
             slot.state().start_without(matches!(found, Found::Moved));
             return Ok(AtHand::Loaded);
         };
+        let speculative = || slot.speculative || speculative();
         let (loaded, draft) = Loaded::new(stored, backend, now, prolonged, speculative);
         match &mut slot.state {
             Some(state) => {
@@ -80,9 +81,15 @@ impl Session {
     }
 
     async fn load(&self, first: Option<Arc<Place>>, speculative: impl Fn() -> bool) -> Result<()> {
-        if self.is_started() {
-            return Ok(());
-        }
+        let noted = {
+            let mut slot = self.lock();
+            if slot.is_started() {
+                return Ok(());
+            }
+            slot.asked = true;
+            slot.speculative
+        };
+        let speculative = || noted || speculative();
         let backend = &*self.0.backend;
         let timer = Timer::start();
         // Who builds a session by hand may want to look at it only.

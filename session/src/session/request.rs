@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use http::{HeaderValue, Request};
+use http::{HeaderMap, HeaderValue, Request};
 use tokio::sync::Notify;
 
 use super::{Inner, Phase, Session, Source};
@@ -19,7 +19,11 @@ impl Session {
 
     /// The session of a request, if a layer or [`attach`](Session::attach) gave it one. It may not be [started](Session::start) yet.
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
-        request.extensions().get().cloned()
+        let session: Self = request.extensions().get().cloned()?;
+        if !session.is_started() && is_speculative(request.headers()) {
+            session.lock().speculative = true;
+        }
+        Some(session)
     }
 }
 
@@ -54,10 +58,15 @@ impl Session {
         if slot.phase == Phase::Open {
             slot.phase = Phase::Committed;
         }
+        // Where the load failed, the response depends on the session all the same.
+        let untouched = match slot.asked {
+            true => Closing::Unchanged,
+            false => Closing::Untouched,
+        };
         match &slot.state {
-            None => return Closing::Untouched,
+            None => return untouched,
             Some(_) if slot.lease.is_some() => return Closing::Changed,
-            Some(state) if state.is_idle() => return Closing::Untouched,
+            Some(state) if state.is_idle() => return untouched,
             // A `save` that still runs, in a task that the handler left behind, has the last word on the cookie.
             Some(state) if state.is_settled() && !slot.busy => return Closing::Unchanged,
             Some(_) => {}
@@ -87,7 +96,7 @@ impl Session {
 pub(crate) enum Closing {
     /// Nobody asked for the session.
     Untouched,
-    /// It was read at most.
+    /// It was read at most, or could not be.
     Unchanged,
     /// It has been saved.
     Saved(Committed),
@@ -106,4 +115,17 @@ impl Committed {
         let cookie = state.cookie(&backend.cookie);
         Self { result, cookie }
     }
+}
+
+/// Whether the response may never be seen: a prefetch (Fetch metadata's `Sec-Purpose`, and the older `Purpose` and `X-Moz`) or a form that
+/// is validated while it is filled in (Laravel's `Precognition`).
+pub(crate) fn is_speculative(headers: &HeaderMap) -> bool {
+    let says = |name: &str, word: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.is_some_and(|value| value.to_ascii_lowercase().contains(word))
+    };
+    says("sec-purpose", "prefetch")
+        || says("purpose", "prefetch")
+        || says("x-moz", "prefetch")
+        || says("precognition", "true")
 }
