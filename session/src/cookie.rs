@@ -297,8 +297,15 @@ pub(crate) fn candidates<'a>(
 
 /// What stands between the semicolons.
 fn pairs(header: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let ends = memchr::memchr_iter(b';', header).chain([header.len()]);
-    ends.scan(0, |start, end| header.get(std::mem::replace(start, end + 1)..end))
+    let mut rest = Some(header);
+    std::iter::from_fn(move || {
+        let header = rest.take()?;
+        let Some(end) = memchr::memchr(b';', header) else {
+            return Some(header);
+        };
+        rest = Some(&header[end + 1..]);
+        Some(&header[..end])
+    })
 }
 
 /// A cookie's name is a token (RFC 6265 section 4.1.1, RFC 9110 section 5.6.2).

@@ -26,7 +26,7 @@ pin_project! {
     #[project = StepProjection]
     enum Step<F, B> {
         Handling { #[pin] inner: F },
-        Saving { response: Option<Response<B>>, commit: RunToEnd<Committed> },
+        Saving { response: Response<B>, commit: RunToEnd<Committed> },
     }
 }
 
@@ -47,20 +47,24 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if let StepProjection::Handling { inner } = this.step.as_mut().project() {
-            let mut response = ready!(inner.poll(cx))?;
-            let Some(session) = this.session else {
-                return Poll::Ready(Ok(response));
+            // A response is large, so it is changed where it is.
+            let mut polled = inner.poll(cx);
+            let (Poll::Ready(Ok(response)), Some(session)) = (&mut polled, &this.session) else {
+                return polled;
             };
             match session.close() {
-                Closing::Untouched => return Poll::Ready(Ok(response)),
+                Closing::Untouched => return polled,
                 Closing::Unchanged => {
                     vary_by_cookie(response.headers_mut());
-                    return Poll::Ready(Ok(response));
+                    return polled;
                 }
-                Closing::Saved(committed) => return Poll::Ready(Ok(finish(response, session, committed))),
+                Closing::Saved(committed) => {
+                    finish(response, session, committed);
+                    return polled;
+                }
                 Closing::Changed => {
                     let commit = RunToEnd::new(Box::pin(session.clone().commit()));
-                    let response = Some(response);
+                    let response = std::mem::take(response);
                     this.step.set(Step::Saving { response, commit });
                 }
             }
@@ -69,18 +73,18 @@ where
             unreachable!("only a response with a session waits for a save");
         };
         let committed = ready!(Pin::new(commit).poll(cx));
-        let response = response.take().unwrap_or_default();
-        Poll::Ready(Ok(finish(response, session, committed)))
+        let mut response = std::mem::take(response);
+        finish(&mut response, session, committed);
+        Poll::Ready(Ok(response))
     }
 }
 
 /// Puts the outcome of a save on its response.
-fn finish<B: Default>(mut response: Response<B>, session: &Session, committed: Committed) -> Response<B> {
-    let backend = session.backend();
+fn finish<B: Default>(response: &mut Response<B>, session: &Session, committed: Committed) {
     if let Err(error) = committed.result {
         report(&error);
-        if backend.settings.save_errors == SaveErrors::Fail {
-            response = Response::default();
+        if session.backend().settings.save_errors == SaveErrors::Fail {
+            *response = Response::default();
             *response.status_mut() = error.status();
         }
     }
@@ -92,7 +96,6 @@ fn finish<B: Default>(mut response: Response<B>, session: &Session, committed: C
             .entry(CACHE_CONTROL)
             .or_insert(HeaderValue::from_static("private"));
     }
-    response
 }
 
 fn report(error: &Error) {
