@@ -64,7 +64,8 @@ pub struct Config {
     /// it gets it.
     #[serde(deserialize_with = "none_if_empty")]
     pub domain: Option<String>,
-    /// Whether browsers send the cookie over HTTPS only, and to localhost.
+    /// Whether browsers send the cookie over HTTPS only. Chrome, Firefox and curl accept it on `http://localhost` too; Safari is reported to drop it
+    /// there, so with Safari use `false` while developing.
     pub secure: bool,
     /// Whether the cookie is hidden from scripts.
     pub http_only: bool,

@@ -96,7 +96,8 @@
 //! | `tower-sessions` | no | `TowerSessionsDriver`: any store written for tower-sessions |
 //! | `testing` | no | `testing`: the contract of drivers as a suite of tests, a clock to set by hand, sessions for unit tests |
 //!
-//! Without `axum` the layer works on any tower stack of `http` requests: [`Session::of`] finds the session of a request, and [`Session::start`] loads it.
+//! Without `axum` the layer works on any tower stack of `http` requests whose response bodies are `Default`: [`Session::of`] finds the session of a request,
+//! and [`Session::start`] loads it. [`SessionLayer`] has an example.
 
 #[cfg(test)]
 extern crate self as session_schema;

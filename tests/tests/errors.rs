@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use session_schema::{ErrorKind, SaveErrors, Session};
+use session_schema::{ErrorKind, SaveErrors, Session, SessionSchema, TypedSession};
 use session_tests::{
     Backing, Call, Counts, Log, SECRET_DETAIL, Site, Visit, key, on_every_driver, signed_in, some_id, user,
 };
@@ -221,32 +221,46 @@ async fn a_handler_that_returns_the_error_of_a_session_responds_with_its_status(
     assert!(!log.text().contains("2718") && log.at(Level::ERROR).len() == 1);
 }
 
+/// What a handler with a schema asks for.
+#[derive(SessionSchema)]
+struct Account {
+    user: u64,
+}
+
 #[tokio::test]
 async fn a_route_without_a_layer_is_a_500_whose_log_line_names_the_layer() {
     // ERR-14, OBS-06
-    let log = Log::capture();
-    let app = Router::<()>::new().route("/", get(async |_: Session| "never")).route(
-        "/maybe",
-        get(async |session: Option<Session>| session.is_some().to_string()),
-    );
-    let Ok(response) = app
-        .clone()
-        .oneshot(Request::get("/").body(Body::empty()).unwrap())
-        .await;
-    assert_eq!(response.status(), 500);
-    assert!(
-        axum::body::to_bytes(response.into_body(), 100)
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    let errors = log.at(Level::ERROR);
-    assert!(
-        errors.len() == 1 && errors[0].message.contains("SessionLayer"),
-        "{errors:?}"
-    );
-    let Ok(response) = app.oneshot(Request::get("/maybe").body(Body::empty()).unwrap()).await;
-    assert_eq!(axum::body::to_bytes(response.into_body(), 100).await.unwrap(), "false");
+    let app = Router::<()>::new()
+        .route("/", get(async |_: Session| "never"))
+        .route("/typed", get(async |_: TypedSession<Account>| "never"))
+        .route(
+            "/maybe",
+            get(async |session: Option<Session>| session.is_some().to_string()),
+        )
+        .route(
+            "/typed/maybe",
+            get(async |session: Option<TypedSession<Account>>| session.is_some().to_string()),
+        );
+    let page = async |path| {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let Ok(response) = app.clone().oneshot(request).await;
+        let (status, body) = (response.status(), response.into_body());
+        (status.as_u16(), axum::body::to_bytes(body, 100).await.unwrap())
+    };
+    for path in ["/", "/typed"] {
+        let log = Log::capture();
+        assert_eq!(page(path).await, (500, "".into()), "{path}");
+        let errors = log.at(Level::ERROR);
+        assert!(
+            errors.len() == 1 && errors[0].message.contains("SessionLayer"),
+            "{path}: {errors:?}"
+        );
+    }
+    for path in ["/maybe", "/typed/maybe"] {
+        let log = Log::capture();
+        assert_eq!(page(path).await, (200, "false".into()), "{path}");
+        assert!(log.at(Level::ERROR).is_empty(), "{path}: {log:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

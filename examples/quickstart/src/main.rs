@@ -65,7 +65,8 @@ async fn main() -> std::io::Result<()> {
         .route("/cart", post(add))
         .layer(SessionLayer::new(FileDriver::new("storage/framework/sessions")));
 
-    let listener = TcpListener::bind("127.0.0.1:3000").await?;
+    let port = std::env::var("PORT").unwrap_or_else(|_| "3000".into());
+    let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     println!("Listening on http://{}", listener.local_addr()?);
     serve(listener, app).await
 }

@@ -40,6 +40,32 @@ use crate::store::Store;
 ///     .route("/", get(async |session: Session| session.increment("views", 1).map(|views| views.to_string())))
 ///     .layer(SessionLayer::new(MemoryDriver::new()));
 /// ```
+///
+/// # Without Axum
+///
+/// It goes around every tower service of `http` requests, of whatever body, whose response body is [`Default`]: where a session cannot be saved, the
+/// response becomes one with an empty body. No extractor loads the session there, so the service does: [`Session::of`](crate::Session::of) is
+/// the session of its request, [`start`](crate::Session::start) loads it.
+///
+/// ```
+/// use http::{Request, Response};
+/// use session_schema::{MemoryDriver, Result, Session, SessionLayer};
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// async fn count(request: Request<()>) -> Result<Response<String>> {
+///     let session = Session::of(&request).expect("the layer gives every request a session");
+///     session.start().await?;
+///     Ok(Response::new(format!("seen {} times", session.increment("views", 1)?)))
+/// }
+///
+/// let service = SessionLayer::new(MemoryDriver::new()).layer(service_fn(count));
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let response = service.oneshot(Request::new(())).await?;
+/// assert_eq!(response.body(), "seen 1 times");
+/// # Ok::<(), session_schema::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct SessionLayer(Arc<Inner>);
 
@@ -113,7 +139,8 @@ impl SessionLayer {
         self.with(|settings| settings.cookie.domain = Some(domain.into()))
     }
 
-    /// Whether browsers send the cookie over HTTPS only (and to localhost), as they do unless said otherwise.
+    /// Whether browsers send the cookie over HTTPS only, as they do unless said otherwise. Chrome, Firefox and curl accept it on `http://localhost` too;
+    /// Safari is reported to drop it there, so with Safari use `false` while developing.
     #[must_use]
     pub fn with_secure(self, secure: bool) -> Self {
         self.with(|settings| settings.cookie.secure = secure)
