@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use session_schema::{ErrorKind, SaveErrors, Session, SessionSchema, TypedSession};
+use session_schema::{ErrorKind, Exclusive, SaveErrors, Session, SessionSchema, TypedSession};
 use session_tests::{
     Backing, Call, Counts, Log, SECRET_DETAIL, Site, Visit, key, on_every_driver, signed_in, some_id, user,
 };
@@ -233,6 +233,7 @@ async fn a_route_without_a_layer_is_a_500_whose_log_line_names_the_layer() {
     let app = Router::<()>::new()
         .route("/", get(async |_: Session| "never"))
         .route("/typed", get(async |_: TypedSession<Account>| "never"))
+        .route("/exclusive", get(async |_: Exclusive<Session>| "never"))
         .route(
             "/maybe",
             get(async |session: Option<Session>| session.is_some().to_string()),
@@ -247,7 +248,7 @@ async fn a_route_without_a_layer_is_a_500_whose_log_line_names_the_layer() {
         let (status, body) = (response.status(), response.into_body());
         (status.as_u16(), axum::body::to_bytes(body, 100).await.unwrap())
     };
-    for path in ["/", "/typed"] {
+    for path in ["/", "/typed", "/exclusive"] {
         let log = Log::capture();
         assert_eq!(page(path).await, (500, "".into()), "{path}");
         let errors = log.at(Level::ERROR);
