@@ -1,11 +1,12 @@
 //! Ids: where they come from, when they change, and which ones nobody gets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use axum::body::Body;
 use axum::extract::Request;
-use session_schema::{Session, SessionId};
-use session_tests::{Counts, Site, key, on_every_driver, regenerate, signed_in, some_id, user};
+use session_schema::{Session, SessionId, StoreKey};
+use session_tests::{Counts, Log, Site, key, on_every_driver, regenerate, signed_in, some_id, user};
+use tracing::Level;
 
 async fn ids_are_240_random_bits_in_40_characters_that_need_no_escapes(site: Site) {
     // ID-01, ID-32
@@ -210,6 +211,31 @@ async fn a_new_id_that_is_taken_is_not_used(site: Site) {
     assert_eq!(user(&browser).await, Some(8));
 }
 
+async fn after_eight_taken_ids_a_new_session_is_an_error(site: Site) {
+    // ID-19, D23
+    let log = Log::capture();
+    let browser = site.app().browser();
+    site.faults.take_ids(8);
+    let visit = browser.visit(|session| session.put("user", 7).unwrap()).await;
+    assert_eq!(visit.status, 500);
+    assert!(visit.cookies().is_empty() && visit.body.is_empty());
+    assert_eq!(site.calls.take().write, 8);
+    assert_eq!(HashSet::<StoreKey>::from_iter(site.calls.written_keys()).len(), 8);
+    assert_eq!(log.at(Level::ERROR).len(), 1);
+}
+
+async fn after_seven_taken_ids_the_eighth_is_the_sessions(site: Site) {
+    // ID-19, D23
+    let browser = site.app().browser();
+    site.faults.take_ids(7);
+    browser.visit(|session| session.put("user", 7).unwrap()).await.value();
+    assert_eq!(site.calls.take().write, 8);
+    let keys = site.calls.written_keys();
+    assert_eq!(HashSet::<&StoreKey>::from_iter(&keys).len(), 8);
+    assert_eq!(keys.last(), Some(&key(&browser.id())));
+    assert_eq!(user(&browser).await, Some(7));
+}
+
 async fn regenerating_nothing_is_harmless(site: Site) {
     // ID-21
     let browser = site.app().browser();
@@ -362,6 +388,8 @@ on_every_driver! {
     a_session_that_was_never_saved_is_stored_under_its_new_id_only,
     regenerating_a_session_that_was_destroyed_meanwhile_creates_nothing,
     a_new_id_that_is_taken_is_not_used,
+    after_eight_taken_ids_a_new_session_is_an_error,
+    after_seven_taken_ids_the_eighth_is_the_sessions,
     regenerating_nothing_is_harmless,
     changes_after_regenerate_do_not_undo_it,
     ids_are_taken_from_the_cookie_only,
