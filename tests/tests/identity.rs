@@ -112,6 +112,31 @@ async fn regenerate_gives_a_new_id_keeps_the_data_and_ends_the_old_id_at_once(si
     assert_eq!(user(&thief).await, None);
 }
 
+async fn who_becomes_another_user_gets_another_id(site: Site) {
+    // ID-23, IDX-07
+    let browser = site.app().browser();
+    let manager = site.manager();
+    let mut tabs = Vec::new();
+    for name in ["ann", "bob", "bob"] {
+        let sign_in = move |session: Session| {
+            session.put("user", 7).unwrap();
+            session.set_owner(Some(name)).unwrap();
+            session.regenerate().unwrap();
+        };
+        browser.visit(sign_in).await.value();
+        let listed = manager.sessions_of(name).await.unwrap();
+        assert_eq!(
+            listed.iter().map(|found| *found.key()).collect::<Vec<_>>(),
+            [key(&browser.id())]
+        );
+        for tab in &tabs {
+            assert_eq!(user(tab).await, None, "who {name} was before");
+        }
+        tabs.push(browser.copy());
+    }
+    assert!(manager.sessions_of("ann").await.unwrap().is_empty());
+}
+
 async fn regenerate_changes_the_csrf_token(site: Site) {
     // ID-09
     let browser = signed_in(&site).await;
@@ -341,6 +366,12 @@ async fn the_store_sees_a_hash_of_the_id(site: Site) {
     assert!(site.store.read(&browser.id().parse().unwrap()).await.unwrap().is_some());
     assert!(site.record(&browser.id()).await.is_none());
     assert_eq!(user(&browser).await, Some(7));
+    // Nothing is looked up both ways.
+    let stranger = site.app().browser();
+    stranger.set_id(&browser.id());
+    assert_eq!(user(&stranger).await, None);
+    browser.set_id(&id);
+    assert_eq!(user(&browser).await, None);
 }
 
 async fn nothing_shows_an_id(site: Site) {
@@ -382,6 +413,7 @@ on_every_driver! {
     an_unknown_id_given_by_hand_is_not_adopted_either,
     an_expired_id_is_not_used_again,
     regenerate_gives_a_new_id_keeps_the_data_and_ends_the_old_id_at_once,
+    who_becomes_another_user_gets_another_id,
     regenerate_changes_the_csrf_token,
     of_several_regenerations_the_last_id_counts,
     of_several_saved_regenerations_the_last_id_counts,

@@ -191,6 +191,27 @@ async fn invalidating_nothing_says_nothing(site: Site) {
     assert_eq!(site.calls.take(), Counts::NONE);
 }
 
+async fn a_logout_may_forget_the_user_alone(site: Site) {
+    // LIFE-39
+    let browser = signed_in(&site).await;
+    let count = |session: Session| {
+        session.set_owner(Some("ann")).unwrap();
+        session.increment("visits", 1).unwrap();
+    };
+    browser.visit(count).await.value();
+    let signed_in = browser.copy();
+    let sign_out = |session: Session| {
+        session.forget(["user"]).unwrap();
+        session.set_owner(None).unwrap();
+        session.regenerate().unwrap();
+    };
+    browser.visit(sign_out).await.value();
+    let left = |session: Session| (Value::Object(session.all()), session.owner());
+    assert_eq!(browser.visit(left).await.value(), (json!({"visits": 1}), None));
+    assert!(site.manager().sessions_of("ann").await.unwrap().is_empty());
+    assert_eq!(user(&signed_in).await, None);
+}
+
 async fn a_session_is_new_in_the_request_that_begins_it(site: Site) {
     // LIFE-28
     let browser = site.app().browser();
@@ -229,7 +250,7 @@ async fn what_is_done_takes_effect_whatever_the_response_says(site: Site) {
 }
 
 async fn a_handler_that_panics_saves_nothing(site: Site) {
-    // LIFE-32
+    // LIFE-32, STORE-27
     let browser = signed_in(&site).await;
     let crashing = browser.clone();
     let crash = tokio::spawn(async move {
@@ -296,6 +317,7 @@ on_every_driver! {
     what_was_changed_before_invalidate_is_gone,
     invalidate_beats_regenerate_in_either_order,
     invalidating_nothing_says_nothing,
+    a_logout_may_forget_the_user_alone,
     a_session_is_new_in_the_request_that_begins_it,
     what_is_done_takes_effect_whatever_the_response_says,
     a_handler_that_panics_saves_nothing,
