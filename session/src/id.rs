@@ -29,7 +29,11 @@ impl SessionId {
     ///
     /// [`ErrorKind::Driver`] when the operating system gives no random bytes. There is no weaker substitute.
     pub(crate) fn generate() -> Result<Self> {
-        let random = Reserve::take().map_err(|error| {
+        Self::generate_with(getrandom::fill)
+    }
+
+    fn generate_with(fill: impl FnOnce(&mut [u8]) -> Result<(), getrandom::Error>) -> Result<Self> {
+        let random = Reserve::take(fill).map_err(|error| {
             Error::new(ErrorKind::Driver, "the operating system's random generator failed").with_source(error)
         })?;
         let mut id = [0; ID_LEN];
@@ -90,10 +94,13 @@ thread_local! {
 }
 
 impl Reserve {
-    fn take() -> Result<[u8; RANDOM_LEN], getrandom::Error> {
+    /// Takes the bytes of one id, once `fill` has fetched more where none are left. What it has written before it failed is not used.
+    fn take(
+        fill: impl FnOnce(&mut [u8]) -> Result<(), getrandom::Error>,
+    ) -> Result<[u8; RANDOM_LEN], getrandom::Error> {
         RESERVE.with_borrow_mut(|reserve| {
             if reserve.left == 0 {
-                getrandom::fill(reserve.bytes.as_flattened_mut())?;
+                fill(reserve.bytes.as_flattened_mut())?;
                 reserve.left = reserve.bytes.len();
             }
             reserve.left -= 1;
@@ -268,11 +275,55 @@ mod tests {
 
     #[test]
     fn random_bytes_are_wiped_when_they_are_used() {
-        let used = Reserve::take().unwrap();
+        let used = Reserve::take(getrandom::fill).unwrap();
         RESERVE.with_borrow(|reserve| {
             let (unused, wiped) = reserve.bytes.split_at(reserve.left);
             assert!(!unused.contains(&used) && wiped.iter().all(|bytes| *bytes == [0; RANDOM_LEN]));
         });
+    }
+
+    /// Takes the bytes of as many ids as one fetch gives, all of which it fetches itself.
+    fn take_all_of(byte: u8) -> Vec<[u8; RANDOM_LEN]> {
+        let mut fetched = 0;
+        let mut take = || {
+            Reserve::take(|bytes| {
+                fetched += 1;
+                bytes.fill(byte);
+                Ok(())
+            })
+        };
+        let taken = (0..RESERVE_LEN).map(|_| take().unwrap()).collect();
+        assert_eq!(fetched, 1);
+        taken
+    }
+
+    #[test]
+    fn without_random_bytes_there_is_no_id() {
+        // ID-02, D15
+        RESERVE.with_borrow_mut(|reserve| reserve.left = 0);
+        take_all_of(1);
+        for _ in 0..2 {
+            let error = SessionId::generate_with(|_| Err(getrandom::Error::UNSUPPORTED)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Driver);
+        }
+        assert_eq!(
+            take_all_of(2),
+            [[2; RANDOM_LEN]; RESERVE_LEN],
+            "neither used bytes nor zeros"
+        );
+    }
+
+    #[test]
+    fn what_was_filled_before_the_random_generator_failed_is_not_used() {
+        // ID-02, D15
+        RESERVE.with_borrow_mut(|reserve| reserve.left = 0);
+        let part = |bytes: &mut [u8]| {
+            let half = bytes.len() / 2;
+            bytes[..half].fill(1);
+            Err(getrandom::Error::UNEXPECTED)
+        };
+        assert!(SessionId::generate_with(part).is_err());
+        assert_eq!(take_all_of(2), [[2; RANDOM_LEN]; RESERVE_LEN]);
     }
 
     #[test]

@@ -38,6 +38,8 @@ struct Plan {
     faults: Vec<Planned>,
     /// How often the next calls let other tasks go first; the last comes first.
     delays: Vec<u8>,
+    /// Under how many more ids there is a record when one is to be created.
+    taken: u32,
 }
 
 #[derive(Debug)]
@@ -100,6 +102,11 @@ impl Faults {
         self.plan(Call::Write, 0, Fault::Lost);
     }
 
+    /// The next so many ids of new sessions are taken.
+    pub fn take_ids(&self, count: u32) {
+        self.lock().taken = count;
+    }
+
     /// All calls of this kind fail until [`heal`](Self::heal); the store is out of reach.
     pub fn unreachable(&self, call: Call) {
         self.plan(call, 0, Fault::Always(Sort::Unavailable));
@@ -146,7 +153,15 @@ impl Faults {
     /// Whether nothing is to fail or to wait, so that nobody has to be asked.
     fn are_none(&self) -> bool {
         let plan = self.lock();
-        plan.faults.is_empty() && plan.delays.is_empty()
+        plan.faults.is_empty() && plan.delays.is_empty() && plan.taken == 0
+    }
+
+    /// Whether the id under which a record is to be created now is taken.
+    fn is_taken(&self) -> bool {
+        let taken = &mut self.lock().taken;
+        let is_taken = *taken > 0;
+        *taken = taken.saturating_sub(1);
+        is_taken
     }
 
     fn lock(&self) -> MutexGuard<'_, Plan> {
@@ -244,6 +259,9 @@ impl<D: Driver> Driver for FaultyDriver<D> {
 
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
         let lost = self.faults.strike(Call::Write).await?;
+        if expected == Expected::Absent && self.faults.is_taken() {
+            return Ok(Written::Conflict(None));
+        }
         let written = self.inner.write(key, record, expected).await;
         match lost {
             true => Err(DriverError::unavailable(SECRET_DETAIL)),

@@ -3,6 +3,7 @@
 //! * [`Site`]: an application over a real driver, with a clock that is set by hand, a count of all driver calls, and faults on demand.
 //! * [`App`] and [`Browser`]: requests through the real layer and router, by clients that keep cookies as browsers do.
 //! * [`signed_in`], [`user`] and so on: what most visitors do.
+//! * [`all_changes`]: everything that changes a session.
 //! * [`on_every_driver!`]: a test once for each driver.
 //! * [`Log`]: what the library told operators.
 //! * [`servers`], [`processes`]: the real servers, and processes that share a store.
@@ -12,6 +13,7 @@
 mod app;
 mod at_hand;
 mod browser;
+mod changes;
 pub mod counted;
 mod counting;
 mod faults;
@@ -24,6 +26,7 @@ mod visitor;
 
 pub use app::{App, Visit};
 pub use browser::{Browser, SetCookie, Slow};
+pub use changes::{ACCESSOR_CHANGES, CHANGES, Change, TYPED_CHANGES, all_changes};
 pub use counting::{Calls, CountingDriver, Counts};
 pub use faults::{Call, Faults, FaultyDriver, Held, SECRET_DETAIL};
 pub use log::{Entry, Log};

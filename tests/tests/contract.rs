@@ -1,4 +1,5 @@
 //! The contract of drivers, for those of this process, for one that was written from its documentation alone, and for some that break it.
+// STORE-41: on every store, and on one behind a cache.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -264,6 +264,66 @@ async fn cookies_of_the_handler_stay(site: Site) {
     assert_eq!(site.payload(&browser.id()).await["user"], 8);
 }
 
+/// What a response sets whose handler does this with its session and sets cookies of its own, among them two of the session's name.
+async fn set_beside_the_handlers_own(browser: &Browser, change: fn(&Session)) -> Vec<String> {
+    let visit = browser.send(Request::new(Body::empty()), async move |request: Request| {
+        let session = Session::of(&request).unwrap();
+        session.start().await.unwrap();
+        change(&session);
+        let mut response = StatusCode::OK.into_response();
+        for cookie in [
+            "theme=dark",
+            "session=planted; Path=/",
+            "sessions=1",
+            " session =; Max-Age=0",
+            "lang=en",
+            "SESSION=2",
+        ] {
+            response
+                .headers_mut()
+                .append(SET_COOKIE, HeaderValue::from_static(cookie));
+        }
+        response
+    });
+    let headers = visit.await.headers;
+    let cookies = headers.get_all(SET_COOKIE).iter().map(|value| value.to_str().unwrap());
+    cookies.map(str::to_owned).collect()
+}
+
+async fn the_sessions_cookie_takes_the_place_of_one_that_the_handler_sets_under_its_name(site: Site) {
+    // COOK-27, COOK-26
+    let browser = site.app().browser();
+    let changes: [fn(&Session); 3] = [
+        |session| session.put("user", 7).unwrap(),
+        |session| session.regenerate().unwrap(),
+        |session| session.invalidate().unwrap(),
+    ];
+    for change in changes {
+        let mut cookies = set_beside_the_handlers_own(&browser, change).await;
+        let last = cookies.pop().unwrap();
+        assert_eq!(cookies, ["theme=dark", "sessions=1", "lang=en", "SESSION=2"]);
+        let own = SetCookie::parse(last).unwrap();
+        assert_eq!(
+            (own.name(), own.value()),
+            ("session", &*browser.maybe_id().unwrap_or_default())
+        );
+    }
+}
+
+async fn where_no_cookie_has_to_be_set_the_handlers_own_stay(site: Site) {
+    // COOK-26
+    let changes: [fn(&Session); 2] = [
+        |session| assert!(session.has("user")),
+        |session| session.put("user", 8).unwrap(),
+    ];
+    for change in changes {
+        let browser = signed_in(&site.app()).await;
+        let cookies = set_beside_the_handlers_own(&browser, change).await;
+        assert_eq!(cookies.len(), 6, "{cookies:?}");
+        assert_eq!(cookies[1], "session=planted; Path=/");
+    }
+}
+
 async fn an_oversized_cookie_is_not_looked_at(site: Site) {
     // COOK-29, ERR-12
     let app = site.app();
@@ -300,6 +360,8 @@ on_every_driver! {
     of_several_cookies_the_first_that_loads_wins,
     a_request_that_found_its_session_behind_another_cookie_goes_on_with_it,
     cookies_of_the_handler_stay,
+    the_sessions_cookie_takes_the_place_of_one_that_the_handler_sets_under_its_name,
+    where_no_cookie_has_to_be_set_the_handlers_own_stay,
     an_oversized_cookie_is_not_looked_at,
     the_cookie_is_sent_over_plain_http_too,
 }

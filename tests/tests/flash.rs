@@ -7,6 +7,14 @@ use serde_json::{Value, json};
 use session_schema::Session;
 use session_tests::{Browser, Counts, Site, on_every_driver};
 
+/// What a request for a page says that the visitor may never see.
+const SPECULATIVE: [(&str, &str); 4] = [
+    ("sec-purpose", "prefetch;prerender"),
+    ("purpose", "prefetch"),
+    ("x-moz", "prefetch"),
+    ("precognition", "true"),
+];
+
 /// What a visit sees under a key.
 async fn sees(browser: &Browser, key: &'static str) -> Option<Value> {
     browser
@@ -210,14 +218,8 @@ async fn flush_and_invalidate_clear_flash_and_its_lists(site: Site) {
 
 async fn a_request_that_the_visitor_may_not_see_consumes_no_flash(site: Site) {
     // FLASH-16, HTTP-08
-    let headers = [
-        ("sec-purpose", "prefetch;prerender"),
-        ("purpose", "prefetch"),
-        ("x-moz", "prefetch"),
-        ("precognition", "true"),
-    ];
     let browser = flashed(&site, &["notice"]).await;
-    for (name, value) in headers {
+    for (name, value) in SPECULATIVE {
         let request = Request::builder().header(name, value).body(Body::empty()).unwrap();
         let seen = browser
             .visit_as(request, async |session| session.get::<String>("notice").unwrap())
@@ -241,6 +243,28 @@ async fn a_prefetch_whose_session_is_started_by_hand_consumes_no_flash(site: Sit
     assert_eq!(browser.send(request.unwrap(), handler).await.body, "notice");
     assert_eq!(site.calls.take(), Counts::ONE_READ);
     assert_eq!(sees(&browser, "notice").await, Some(json!("notice")));
+}
+
+async fn what_the_handler_of_a_prefetch_changes_is_saved_and_flash_stays(site: Site) {
+    // HTTP-08: a header that the client chooses must not switch a counter off.
+    let browser = flashed(&site, &["notice"]).await;
+    for (visits, (name, value)) in (1..).zip(SPECULATIVE) {
+        let request = Request::builder().header(name, value).body(Body::empty()).unwrap();
+        let seen = browser
+            .visit_as(request, async |session| session.increment("visits", 1).unwrap())
+            .await;
+        assert_eq!(seen.value(), visits, "{name}");
+        assert_eq!(site.calls.take(), Counts::READ_AND_WRITE, "{name}");
+        let payload = site.payload(&browser.id()).await;
+        assert_eq!(
+            (&payload["visits"], &payload["notice"]),
+            (&json!(visits), &json!("notice")),
+            "{name}"
+        );
+    }
+    assert_eq!(sees(&browser, "notice").await, Some(json!("notice")));
+    assert_eq!(sees(&browser, "notice").await, None);
+    assert_eq!(sees(&browser, "visits").await, Some(json!(SPECULATIVE.len())));
 }
 
 async fn a_request_that_does_not_ask_for_its_session_consumes_no_flash(site: Site) {
@@ -322,6 +346,7 @@ on_every_driver! {
     flush_and_invalidate_clear_flash_and_its_lists,
     a_request_that_the_visitor_may_not_see_consumes_no_flash,
     a_prefetch_whose_session_is_started_by_hand_consumes_no_flash,
+    what_the_handler_of_a_prefetch_changes_is_saved_and_flash_stays,
     a_request_that_does_not_ask_for_its_session_consumes_no_flash,
     flash_that_is_flashed_again_gets_another_request,
     flash_over_permanent_data_takes_its_place_and_goes,

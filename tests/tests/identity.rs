@@ -1,11 +1,12 @@
 //! Ids: where they come from, when they change, and which ones nobody gets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use axum::body::Body;
 use axum::extract::Request;
-use session_schema::{Session, SessionId};
-use session_tests::{Counts, Site, key, on_every_driver, regenerate, signed_in, some_id, user};
+use session_schema::{Session, SessionId, StoreKey};
+use session_tests::{Counts, Log, Site, key, on_every_driver, regenerate, signed_in, some_id, user};
+use tracing::Level;
 
 async fn ids_are_240_random_bits_in_40_characters_that_need_no_escapes(site: Site) {
     // ID-01, ID-32
@@ -111,6 +112,31 @@ async fn regenerate_gives_a_new_id_keeps_the_data_and_ends_the_old_id_at_once(si
     assert_eq!(user(&thief).await, None);
 }
 
+async fn who_becomes_another_user_gets_another_id(site: Site) {
+    // ID-23, IDX-07
+    let browser = site.app().browser();
+    let manager = site.manager();
+    let mut tabs = Vec::new();
+    for name in ["ann", "bob", "bob"] {
+        let sign_in = move |session: Session| {
+            session.put("user", 7).unwrap();
+            session.set_owner(Some(name)).unwrap();
+            session.regenerate().unwrap();
+        };
+        browser.visit(sign_in).await.value();
+        let listed = manager.sessions_of(name).await.unwrap();
+        assert_eq!(
+            listed.iter().map(|found| *found.key()).collect::<Vec<_>>(),
+            [key(&browser.id())]
+        );
+        for tab in &tabs {
+            assert_eq!(user(tab).await, None, "who {name} was before");
+        }
+        tabs.push(browser.copy());
+    }
+    assert!(manager.sessions_of("ann").await.unwrap().is_empty());
+}
+
 async fn regenerate_changes_the_csrf_token(site: Site) {
     // ID-09
     let browser = signed_in(&site).await;
@@ -208,6 +234,31 @@ async fn a_new_id_that_is_taken_is_not_used(site: Site) {
         "the session that was there is not touched"
     );
     assert_eq!(user(&browser).await, Some(8));
+}
+
+async fn after_eight_taken_ids_a_new_session_is_an_error(site: Site) {
+    // ID-19, D23
+    let log = Log::capture();
+    let browser = site.app().browser();
+    site.faults.take_ids(8);
+    let visit = browser.visit(|session| session.put("user", 7).unwrap()).await;
+    assert_eq!(visit.status, 500);
+    assert!(visit.cookies().is_empty() && visit.body.is_empty());
+    assert_eq!(site.calls.take().write, 8);
+    assert_eq!(HashSet::<StoreKey>::from_iter(site.calls.written_keys()).len(), 8);
+    assert_eq!(log.at(Level::ERROR).len(), 1);
+}
+
+async fn after_seven_taken_ids_the_eighth_is_the_sessions(site: Site) {
+    // ID-19, D23
+    let browser = site.app().browser();
+    site.faults.take_ids(7);
+    browser.visit(|session| session.put("user", 7).unwrap()).await.value();
+    assert_eq!(site.calls.take().write, 8);
+    let keys = site.calls.written_keys();
+    assert_eq!(HashSet::<&StoreKey>::from_iter(&keys).len(), 8);
+    assert_eq!(keys.last(), Some(&key(&browser.id())));
+    assert_eq!(user(&browser).await, Some(7));
 }
 
 async fn regenerating_nothing_is_harmless(site: Site) {
@@ -315,6 +366,12 @@ async fn the_store_sees_a_hash_of_the_id(site: Site) {
     assert!(site.store.read(&browser.id().parse().unwrap()).await.unwrap().is_some());
     assert!(site.record(&browser.id()).await.is_none());
     assert_eq!(user(&browser).await, Some(7));
+    // Nothing is looked up both ways.
+    let stranger = site.app().browser();
+    stranger.set_id(&browser.id());
+    assert_eq!(user(&stranger).await, None);
+    browser.set_id(&id);
+    assert_eq!(user(&browser).await, None);
 }
 
 async fn nothing_shows_an_id(site: Site) {
@@ -356,12 +413,15 @@ on_every_driver! {
     an_unknown_id_given_by_hand_is_not_adopted_either,
     an_expired_id_is_not_used_again,
     regenerate_gives_a_new_id_keeps_the_data_and_ends_the_old_id_at_once,
+    who_becomes_another_user_gets_another_id,
     regenerate_changes_the_csrf_token,
     of_several_regenerations_the_last_id_counts,
     of_several_saved_regenerations_the_last_id_counts,
     a_session_that_was_never_saved_is_stored_under_its_new_id_only,
     regenerating_a_session_that_was_destroyed_meanwhile_creates_nothing,
     a_new_id_that_is_taken_is_not_used,
+    after_eight_taken_ids_a_new_session_is_an_error,
+    after_seven_taken_ids_the_eighth_is_the_sessions,
     regenerating_nothing_is_harmless,
     changes_after_regenerate_do_not_undo_it,
     ids_are_taken_from_the_cookie_only,

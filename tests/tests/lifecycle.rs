@@ -1,12 +1,16 @@
 //! From the first request to the last: when a session begins, is loaded, saved and ended. Expiry is in `expiry.rs`.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use session_schema::{ErrorKind, Session};
-use session_tests::{Counts, Log, Site, on_every_driver, signed_in, user};
+use session_tests::{CHANGES, Change, Counts, Log, Site, TYPED_CHANGES, all_changes, on_every_driver, signed_in, user};
 use tracing::Level;
 
 fn page() -> Request {
@@ -187,6 +191,27 @@ async fn invalidating_nothing_says_nothing(site: Site) {
     assert_eq!(site.calls.take(), Counts::NONE);
 }
 
+async fn a_logout_may_forget_the_user_alone(site: Site) {
+    // LIFE-39
+    let browser = signed_in(&site).await;
+    let count = |session: Session| {
+        session.set_owner(Some("ann")).unwrap();
+        session.increment("visits", 1).unwrap();
+    };
+    browser.visit(count).await.value();
+    let signed_in = browser.copy();
+    let sign_out = |session: Session| {
+        session.forget(["user"]).unwrap();
+        session.set_owner(None).unwrap();
+        session.regenerate().unwrap();
+    };
+    browser.visit(sign_out).await.value();
+    let left = |session: Session| (Value::Object(session.all()), session.owner());
+    assert_eq!(browser.visit(left).await.value(), (json!({"visits": 1}), None));
+    assert!(site.manager().sessions_of("ann").await.unwrap().is_empty());
+    assert_eq!(user(&signed_in).await, None);
+}
+
 async fn a_session_is_new_in_the_request_that_begins_it(site: Site) {
     // LIFE-28
     let browser = site.app().browser();
@@ -225,7 +250,7 @@ async fn what_is_done_takes_effect_whatever_the_response_says(site: Site) {
 }
 
 async fn a_handler_that_panics_saves_nothing(site: Site) {
-    // LIFE-32
+    // LIFE-32, STORE-27
     let browser = signed_in(&site).await;
     let crashing = browser.clone();
     let crash = tokio::spawn(async move {
@@ -246,26 +271,16 @@ async fn a_change_after_the_response_is_an_error_that_is_logged(site: Site) {
     let log = Log::capture();
     let browser = signed_in(&site).await;
     let session = browser.visit(|session| session).await.value();
-    let results = [
-        session.put("user", 8),
-        session.forget(["user"]),
-        session.flush(),
-        session.regenerate(),
-        session.invalidate(),
-        session.regenerate_token(),
-        session.set_owner(None),
-        session.increment("n", 1).map(|_| ()),
-        session.pull::<u8>("user").map(|_| ()),
-        session.now("n", 1),
-        session.reflash(),
-    ];
-    let count = results.len();
-    for result in results {
-        assert_eq!(result.unwrap_err().kind(), ErrorKind::Committed);
+    for (count, (name, change)) in all_changes().enumerate() {
+        assert_eq!(
+            change(&session).map_err(|error| error.kind()),
+            Err(ErrorKind::Committed),
+            "{name}"
+        );
+        assert_eq!(log.at(Level::ERROR).len(), count + 1, "{name}");
     }
     assert_eq!(session.get::<u8>("user").unwrap(), Some(7), "reading goes on");
     assert_eq!(session.token().len(), 40);
-    assert_eq!(log.at(Level::ERROR).len(), count);
     assert_eq!(user(&browser).await, Some(7));
 }
 
@@ -302,9 +317,38 @@ on_every_driver! {
     what_was_changed_before_invalidate_is_gone,
     invalidate_beats_regenerate_in_either_order,
     invalidating_nothing_says_nothing,
+    a_logout_may_forget_the_user_alone,
     a_session_is_new_in_the_request_that_begins_it,
     what_is_done_takes_effect_whatever_the_response_says,
     a_handler_that_panics_saves_nothing,
     a_change_after_the_response_is_an_error_that_is_logged,
     an_early_save_is_durable_at_once_and_later_changes_are_saved_too,
+}
+
+/// The names of a type's public methods that can refuse, and are no more than a call: the source tells.
+fn fallible_methods(module: &str) -> BTreeSet<String> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../session/src");
+    let folder = sources.join(module).read_dir().unwrap();
+    let files = folder
+        .map(|file| file.unwrap().path())
+        .chain([sources.join(module).with_extension("rs")]);
+    let source: String = files.map(|file| fs::read_to_string(file).unwrap()).collect();
+    let signatures = source
+        .split("\n    pub fn ")
+        .skip(1)
+        .map(|rest| rest.split(" {\n").next().unwrap());
+    let fallible = signatures.filter(|signature| signature.contains("&self") && signature.contains("-> Result<"));
+    let name = |signature: &str| signature.split(['<', '(']).next().unwrap().to_owned();
+    fallible.map(name).collect()
+}
+
+#[test]
+fn the_lists_of_changes_have_every_method_that_can_refuse_and_does_not_only_read() {
+    // LIFE-33
+    let listed = |changes: &[(&str, Change)], readers: &[&str]| -> BTreeSet<String> {
+        let names = changes.iter().map(|(name, _)| name.split(' ').next().unwrap());
+        names.chain(readers.iter().copied()).map(str::to_owned).collect()
+    };
+    assert_eq!(fallible_methods("session"), listed(CHANGES, &["get", "get_or"]));
+    assert_eq!(fallible_methods("typed"), listed(TYPED_CHANGES, &["get", "snapshot"]));
 }

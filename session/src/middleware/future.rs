@@ -91,10 +91,31 @@ fn finish<B: Default>(response: &mut Response<B>, session: &Session, committed: 
     let headers = response.headers_mut();
     vary_by_cookie(headers);
     if let Some(cookie) = committed.cookie {
-        headers.append(SET_COOKIE, cookie);
+        set_cookie(headers, session.backend().cookie.name(), cookie);
         headers
             .entry(CACHE_CONTROL)
             .or_insert(HeaderValue::from_static("private"));
+    }
+}
+
+/// Sets the session's cookie in the place of what the handler has set under its name: of two, some clients keep the first
+/// ([RFC 6265 section 4.1.1](https://www.rfc-editor.org/rfc/rfc6265#section-4.1.1)).
+fn set_cookie(headers: &mut HeaderMap, name: &str, cookie: HeaderValue) {
+    let set = match headers.entry(SET_COOKIE) {
+        Entry::Vacant(entry) => {
+            entry.insert(cookie);
+            return;
+        }
+        Entry::Occupied(entry) => entry,
+    };
+    let is_of_another_name = |other: &HeaderValue| {
+        let mut parts = other.as_bytes().split(|&byte| byte == b'=').map(<[u8]>::trim_ascii);
+        parts.next() != Some(name.as_bytes())
+    };
+    let (_, set) = set.remove_entry_mult();
+    let others: Vec<_> = set.filter(is_of_another_name).collect();
+    for cookie in others.into_iter().chain([cookie]) {
+        headers.append(SET_COOKIE, cookie);
     }
 }
 

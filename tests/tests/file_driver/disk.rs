@@ -23,6 +23,7 @@ fn all_of(error: &DriverError) -> String {
 
 #[tokio::test]
 async fn a_missing_directory_is_an_empty_store_until_the_first_write_makes_it() {
+    // STORE-26
     let directory = Directory::new();
     let key: StoreKey = HASH.parse().unwrap();
     let (driver, owners) = (&directory.driver, directory.driver.owners().unwrap());
@@ -60,6 +61,7 @@ async fn an_expiry_is_kept_to_the_nanosecond() {
 #[cfg(unix)]
 #[tokio::test]
 async fn files_and_folders_are_for_this_user_alone() {
+    // STORE-23
     use std::os::unix::fs::PermissionsExt;
     let directory = Directory::new();
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -279,6 +281,7 @@ async fn errors_name_the_directory_and_not_the_session() {
 #[cfg(unix)]
 #[tokio::test]
 async fn a_folder_that_is_a_link_is_refused_and_not_gone_through() {
+    // STORE-23
     let directory = Directory::new();
     directory.create("ab1", "expires").await;
     let elsewhere = directory.outside().join("elsewhere");
@@ -304,6 +307,7 @@ async fn a_folder_that_is_a_link_is_refused_and_not_gone_through() {
 #[cfg(unix)]
 #[tokio::test]
 async fn a_link_in_the_place_of_a_record_is_replaced_and_not_written_through() {
+    // STORE-23
     let directory = Directory::new();
     let (key, _) = directory.create("ab1", "expires").await;
     let elsewhere = directory.outside().join("elsewhere");
@@ -362,6 +366,7 @@ proptest! {
         key in prop_oneof!["[A-Za-z0-9_-]{1,3}", "[A-Za-z0-9_-]{1,64}", "[-_]{1,4}"],
         malformed in ".{0,70}",
     ) {
+        // STORE-22
         if let Ok(odd) = malformed.parse::<StoreKey>() {
             prop_assert!(odd.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
         }

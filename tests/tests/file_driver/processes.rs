@@ -22,6 +22,7 @@ fn child(directory: &Directory, key: &StoreKey, action: &str, times: &[&str]) ->
 
 #[tokio::test]
 async fn a_process_killed_while_it_writes_leaves_the_old_record_or_the_new_one() {
+    // STORE-24
     let directory = Directory::new();
     let key: StoreKey = "killed".parse().unwrap();
     let (mut last, mut rounds) = (0, fastrand::Rng::new());
@@ -79,6 +80,7 @@ async fn increments_of_several_processes_all_count() {
 
 #[tokio::test]
 async fn a_reader_never_sees_half_of_what_another_process_writes() {
+    // STORE-24
     let directory = Directory::new();
     let key: StoreKey = "watched".parse().unwrap();
     let mut writer = child(&directory, &key, "increment", &["300"]);

@@ -3,12 +3,11 @@
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::IntoResponse;
-use session_schema::{ErrorKind, Exclusive, LoadErrors, Result, Session};
-use session_tests::{App, Backing, Browser, Call, Counts, Log, SECRET_DETAIL, Site, on_every_driver, signed_in, user};
+use session_schema::{ErrorKind, Exclusive, LoadErrors, Session};
+use session_tests::{
+    App, Backing, Browser, Call, Counts, Log, SECRET_DETAIL, Site, all_changes, on_every_driver, signed_in, user,
+};
 use tracing::Level;
-
-/// What a handler does to its session.
-type Change = fn(&Session) -> Result<()>;
 
 fn app(site: &Site) -> App {
     site.app_with(|layer| layer.with_load_errors(LoadErrors::Empty))
@@ -53,28 +52,7 @@ async fn a_store_that_fails_at_load_is_an_empty_session_and_the_stored_one_stays
 
 async fn every_change_is_refused_and_nothing_is_stored_or_sent(site: Site) {
     let browser = visitor(&site).await;
-    let changes: [(&str, Change); 17] = [
-        ("put", |session| session.put("a", 1)),
-        ("pull", |session| session.pull::<u32>("a").map(drop)),
-        ("forget", |session| session.forget(["a"])),
-        ("flush", |session| session.flush()),
-        ("replace", |session| session.replace(Default::default())),
-        ("remember", |session| session.remember("a", || 1).map(drop)),
-        ("increment", |session| session.increment("a", 1).map(drop)),
-        ("push", |session| session.push("a", 1)),
-        ("update", |session| session.update::<u32>("a", |a| *a += 1)),
-        ("flash", |session| session.flash("a", 1)),
-        ("now", |session| session.now("a", 1)),
-        ("reflash", |session| session.reflash()),
-        ("regenerate_token", |session| session.regenerate_token()),
-        ("regenerate", |session| session.regenerate()),
-        ("invalidate", |session| session.invalidate()),
-        ("set_lifetime", |session| {
-            session.set_lifetime(std::time::Duration::from_secs(1))
-        }),
-        ("set_owner", |session| session.set_owner(Some("ann"))),
-    ];
-    for (name, change) in changes {
+    for (name, change) in all_changes() {
         site.faults.unreachable_next(Call::Read);
         let visit = browser
             .visit(move |session| change(&session).map_err(|error| error.kind()))

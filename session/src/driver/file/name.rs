@@ -108,6 +108,7 @@ mod tests {
 
     #[test]
     fn spellings_that_are_not_ours_are_no_records() {
+        // STORE-22
         for (folder, name) in [
             ("ab", "abc"),
             ("ab", "abc.session.bak"),

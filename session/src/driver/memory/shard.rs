@@ -208,6 +208,7 @@ mod tests {
 
     #[test]
     fn dead_sessions_do_not_pile_up_though_nobody_collects_them() {
+        // STORE-28
         let mut shard = Shard::new(KeyHash::new());
         for number in 0..50_000 {
             // One a second, each of which lives for 100.

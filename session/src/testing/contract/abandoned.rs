@@ -58,6 +58,7 @@ pub async fn an_abandoned_open_is_done_or_not<F: Future<Output = Harness>>(harne
 
 /// A write that is given up.
 pub async fn an_abandoned_write_is_done_or_not(harness: Arc<Harness>) {
+    // STORE-24
     for polls in POLLS {
         let key = key();
         let (old, new) = (

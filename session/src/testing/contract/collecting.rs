@@ -46,6 +46,7 @@ pub async fn gc_agrees_with_read_on_when_a_record_has_expired(harness: Arc<Harne
 
 /// An empty store has nothing to remove.
 pub async fn gc_of_an_empty_store_removes_nothing(harness: Arc<Harness>) {
+    // STORE-26
     harness.collect(0).await;
 }
 

@@ -11,6 +11,7 @@ use crate::testing::harness::{Harness, assert_same, key};
 
 /// "Of many that write at once on what they have seen, one succeeds": nobody has seen anything.
 pub async fn of_many_creators_one_wins(harness: Arc<Harness>) {
+    // STORE-02
     let key = key();
     let mut creators = JoinSet::new();
     for number in 0..32 {
@@ -103,6 +104,7 @@ async fn increment(driver: &dyn Driver, key: &StoreKey) {
 
 /// "So does reading while another writes": old or new, and nothing in between.
 pub async fn a_reader_sees_the_old_record_or_the_new_one(harness: Arc<Harness>) {
+    // STORE-24
     // Payload and owner of one record say the same letter, throughout.
     let expires_at = harness.late();
     let record = move |step: u8| {

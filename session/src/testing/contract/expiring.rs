@@ -25,6 +25,7 @@ async fn expired(harness: &Harness) -> (StoreKey, Version) {
 
 /// In `read`, however the record came by its expiry.
 pub async fn an_expired_record_reads_as_nothing_however_it_was_written(harness: Arc<Harness>) {
+    // STORE-06
     let [created, replaced, touched] = [key(), key(), key()];
     let expiry = harness.soon();
     let short = harness.record("short").with_expires_at(expiry);

@@ -39,6 +39,7 @@ pub async fn an_absent_key_reads_as_nothing(harness: Arc<Harness>) {
 
 /// "The record under `key`, with its payload, expiry, owner and version."
 pub async fn a_record_reads_back_as_it_was_written(harness: Arc<Harness>) {
+    // STORE-01
     for record in [harness.record("one"), harness.record("other").with_owner("ann")] {
         let key = key();
         let version = harness.create(&key, &record).await;
@@ -77,6 +78,7 @@ pub async fn payloads_are_kept_byte_by_byte(harness: Arc<Harness>) {
 
 /// "A store may keep the expiry to the millisecond only, rounded down."
 pub async fn an_expiry_is_never_rounded_up(harness: Arc<Harness>) {
+    // STORE-08
     let second = harness
         .late()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -105,6 +107,7 @@ pub async fn the_latest_expiry_there_is_can_be_kept(harness: Arc<Harness>) {
 
 /// "A driver keeps at most one record under a key."
 pub async fn a_key_has_one_record_at_most(harness: Arc<Harness>) {
+    // STORE-03
     let key = key();
     let version = harness.create(&key, &harness.record("first")).await;
     harness.replace(&key, &harness.record("second"), version).await;
@@ -153,6 +156,7 @@ pub async fn keys_are_compared_byte_by_byte(harness: Arc<Harness>) {
 
 /// "What happens to one touches no other."
 pub async fn what_happens_to_one_record_touches_no_other(harness: Arc<Harness>) {
+    // STORE-14
     let (key, neighbours) = (key(), [key(), key()]);
     let record = harness.record("neighbour").with_owner("ann");
     let mut versions = Vec::new();
@@ -175,6 +179,7 @@ pub async fn what_happens_to_one_record_touches_no_other(harness: Arc<Harness>) 
 
 /// "Removes the record under `key`, and says whether there was one."
 pub async fn destroying_says_whether_there_was_a_record(harness: Arc<Harness>) {
+    // STORE-12, STORE-13
     let key = key();
     assert!(!harness.destroy(&key).await);
     let version = harness.create(&key, &harness.record("first")).await;

@@ -174,6 +174,7 @@ macro_rules! __driver_contract_tests {
 mod tests {
     #[test]
     fn every_sentence_is_in_the_list() {
+        // STORE-41
         let sources = [
             include_str!("abandoned.rs"),
             include_str!("collecting.rs"),

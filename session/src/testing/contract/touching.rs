@@ -7,6 +7,7 @@ use crate::testing::harness::{Harness, assert_same, key};
 
 /// "Payload, owner and version stay."
 pub async fn a_touch_moves_the_expiry_and_nothing_else(harness: Arc<Harness>) {
+    // STORE-09
     for record in [harness.record("one"), harness.record("other").with_owner("ann")] {
         let key = key();
         let version = harness.create(&key, &record).await;
@@ -33,6 +34,7 @@ pub async fn a_touch_conflicts_with_no_write(harness: Arc<Harness>) {
 
 /// "Moves the expiry, be it later": what would have expired lives on.
 pub async fn a_touched_record_outlives_its_first_expiry(harness: Arc<Harness>) {
+    // STORE-09
     let (key, expiry) = (key(), harness.soon());
     let record = harness.record("touched").with_expires_at(expiry);
     harness.create(&key, &record).await;
@@ -56,6 +58,7 @@ pub async fn a_touch_can_shorten_a_life(harness: Arc<Harness>) {
 
 /// A touch with an expiry in the past ends the record.
 pub async fn a_touch_into_the_past_ends_the_record(harness: Arc<Harness>) {
+    // STORE-07
     for past in [
         harness.now(),
         harness.now() - Duration::from_secs(1),
@@ -72,6 +75,7 @@ pub async fn a_touch_into_the_past_ends_the_record(harness: Arc<Harness>) {
 
 /// "It never creates a record", and says that there was none.
 pub async fn a_touch_of_nothing_creates_nothing(harness: Arc<Harness>) {
+    // STORE-11
     let key = key();
     assert!(!harness.touch(&key, harness.late()).await);
     assert!(harness.read(&key).await.is_none());

@@ -10,6 +10,7 @@ use crate::testing::harness::{Harness, assert_same, key};
 
 /// "`Expected::Absent` and a record: nothing changes, `Written::Conflict`."
 pub async fn creating_what_is_there_changes_nothing_and_conflicts(harness: Arc<Harness>) {
+    // STORE-02
     let (key, first) = (key(), harness.record("first").with_owner("ann"));
     let version = harness.create(&key, &first).await;
     let second = Record::new(b"second".to_vec(), harness.soon()).with_owner("bob");
@@ -24,6 +25,7 @@ pub async fn creating_what_is_there_changes_nothing_and_conflicts(harness: Arc<H
 
 /// "`Expected::Version` and that version: payload, expiry and owner are replaced, `Written::Done`."
 pub async fn a_write_on_the_version_that_is_there_replaces_all_of_it(harness: Arc<Harness>) {
+    // STORE-03
     let key = key();
     let mut version = harness.create(&key, &harness.record("first").with_owner("ann")).await;
     let later = harness.late() + Duration::from_secs(5);
@@ -79,6 +81,7 @@ pub async fn a_write_on_an_old_version_changes_nothing_and_conflicts(harness: Ar
 
 /// "`Expected::Version` and no record: nothing is stored, `Written::Gone`. A destroyed session stays destroyed."
 pub async fn a_destroyed_session_stays_destroyed(harness: Arc<Harness>) {
+    // STORE-04 (D50)
     let key = key();
     let version = harness.create(&key, &harness.record("first").with_owner("ann")).await;
     assert!(harness.destroy(&key).await);
@@ -96,6 +99,7 @@ pub async fn a_destroyed_session_stays_destroyed(harness: Arc<Harness>) {
 
 /// The same for a key that never had a record.
 pub async fn a_write_on_a_version_of_nothing_is_gone(harness: Arc<Harness>) {
+    // STORE-04 (D50)
     let key = key();
     for version in [0, 1, u64::MAX] {
         let written = harness
@@ -147,6 +151,7 @@ pub async fn a_record_that_was_made_again_is_not_taken_for_the_one_before(harnes
 
 /// "A record whose expiry is in the past is taken and absent at once."
 pub async fn a_record_that_expires_in_the_past_is_taken_and_absent_at_once(harness: Arc<Harness>) {
+    // STORE-07
     let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
     for past in [
         harness.now(),
