@@ -108,3 +108,22 @@ fn sync(folder: &Path) -> io::Result<()> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_not_created_again_and_stays_as_it_is() {
+        // STORE-02
+        for fsync in [false, true] {
+            let root = tempfile::tempdir().unwrap();
+            let folder = Folder::make(root.path(), "ab", fsync).unwrap();
+            assert!(folder.create("abc.session", b"first").unwrap());
+            assert!(!folder.create("abc.session", b"second").unwrap());
+            assert_eq!(fs::read(folder.path("abc.session")).unwrap(), b"first");
+            // Nor is anything left of the attempt.
+            assert_eq!(fs::read_dir(root.path().join("ab")).unwrap().count(), 1);
+        }
+    }
+}
