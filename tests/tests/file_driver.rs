@@ -6,3 +6,5 @@ mod directory;
 mod disk;
 #[path = "file_driver/processes.rs"]
 mod processes;
+#[path = "file_driver/waiting.rs"]
+mod waiting;
