@@ -52,7 +52,7 @@ pub struct Config {
     pub lifetime: u64,
     /// Whether the browser drops the cookie when it closes. On the server the session expires as ever.
     pub expire_on_close: bool,
-    /// The directory in which the `file` driver keeps sessions.
+    /// The directory in which the `file` driver keeps sessions. An empty path is an error.
     pub files: PathBuf,
     /// Minutes between two removals of expired sessions from the store; with 0 or less there are none.
     pub gc_interval: i64,
@@ -157,6 +157,7 @@ impl Config {
     /// Names a setting that is malformed by itself. Contradictions between settings are found by [`Settings::check`].
     pub(crate) fn settings(&self) -> Result<Settings, ConfigError> {
         self.check_key()?;
+        self.check_files()?;
         Ok(Settings {
             cookie: CookieSettings {
                 name: self.cookie.clone(),
@@ -193,6 +194,17 @@ impl Config {
         Err(ConfigError::new(
             "`key` is set, but encryption is not part of this build: unset it, for sessions would lie in the clear",
         ))
+    }
+
+    /// Whichever driver is the configured one: that of files can be asked for by its name.
+    fn check_files(&self) -> Result<(), ConfigError> {
+        if self.files.as_os_str().is_empty() {
+            return Err(ConfigError::new(
+                "`files` is empty, so that sessions would lie wherever the application was started: \
+                 write a directory of their own, such as `storage/framework/sessions`",
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -4,5 +4,9 @@
 mod directory;
 #[path = "file_driver/disk.rs"]
 mod disk;
+#[path = "file_driver/outside.rs"]
+mod outside;
 #[path = "file_driver/processes.rs"]
 mod processes;
+#[path = "file_driver/waiting.rs"]
+mod waiting;

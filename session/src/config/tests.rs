@@ -256,6 +256,17 @@ fn a_setting_that_makes_no_sense_is_named() {
     assert!(refusal(|config| config.cookie = "a b".into()).starts_with("`cookie` "));
     assert!(refusal(|config| config.path = "shop".into()).starts_with("`path` "));
     assert!(refusal(|config| config.domain = Some("http://a".into())).starts_with("`domain` "));
+    let text = refusal(|config| config.files = PathBuf::new());
+    assert!(
+        text.starts_with("`files` is empty") && text.contains("write a directory"),
+        "{text}"
+    );
+    assert_eq!(
+        refusal(|config| *config = serde_json::from_str(r#"{ "files": "" }"#).unwrap()),
+        text
+    );
+    // In the environment it is not set.
+    assert!(from(&[("SESSION_FILES", "")]).unwrap().settings().is_ok());
 
     for (settings, name) in [
         (

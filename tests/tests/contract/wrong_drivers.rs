@@ -21,6 +21,8 @@ enum Mistake {
     DestroysByVersion,
     /// A write looks at the version, and stores when all of an owner's sessions have been destroyed meanwhile.
     LooksAndStores,
+    /// A creation looks whether there is a record, and stores although there is one meanwhile.
+    LooksAndCreates,
 }
 
 /// A driver in memory, but for one mistake, which it makes each time: it waits until others have done what it takes.
@@ -57,6 +59,18 @@ impl WrongDriver {
         self.destroyed.notified().await;
         self.inner.write(key, record, Expected::Absent).await
     }
+
+    async fn look_and_create(&self, key: &StoreKey, record: &Record) -> Result<Written, DriverError> {
+        if let Some(current) = self.inner.read(key).await? {
+            return Ok(Written::Conflict(Some(current)));
+        }
+        tokio::task::yield_now().await;
+        let expected = match self.inner.read(key).await? {
+            Some(current) => Expected::Version(current.version()),
+            None => Expected::Absent,
+        };
+        self.inner.write(key, record, expected).await
+    }
 }
 
 #[async_trait]
@@ -89,6 +103,7 @@ impl Driver for WrongDriver {
             Expected::Version(seen) if self.mistake == Mistake::LooksAndStores => {
                 self.look_and_store(key, record, seen).await
             }
+            Expected::Absent if self.mistake == Mistake::LooksAndCreates => self.look_and_create(key, record).await,
             _ => {
                 let written = self.inner.write(key, record, expected).await;
                 self.written.notify_waiters();
@@ -180,4 +195,11 @@ fn a_write_that_brings_a_session_back_is_found() {
         with(Mistake::LooksAndStores),
         contract::a_write_at_the_same_time_brings_no_session_of_an_owner_back,
     );
+}
+
+#[test]
+#[should_panic(expected = "one creator wins")]
+fn a_creation_that_replaces_what_came_before_it_is_found() {
+    // STORE-02
+    run(with(Mistake::LooksAndCreates), contract::of_many_creators_one_wins);
 }

@@ -278,6 +278,13 @@ async fn errors_name_the_directory_and_not_the_session() {
     assert!(not_a_directory.owners().unwrap().sessions_of("ann").await.is_err());
 }
 
+#[tokio::test]
+async fn an_empty_path_is_no_directory() {
+    // It would be the one that the application was started in.
+    let error = FileDriver::new("").open().await.unwrap_err();
+    assert!(all_of(&error).contains("the path is empty"), "{}", all_of(&error));
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_folder_that_is_a_link_is_refused_and_not_gone_through() {

@@ -88,6 +88,11 @@ impl Folder {
 
 /// Makes the directory and those above it. That it is a link to one is its operator's choice.
 pub(super) fn make_root(root: &Path) -> io::Result<()> {
+    if root.as_os_str().is_empty() {
+        let why =
+            "the path is empty, which is wherever the application was started: write a directory of the sessions' own";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
     private().recursive(true).create(root)
 }
 
@@ -106,5 +111,24 @@ fn sync(folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_not_created_again_and_stays_as_it_is() {
+        // STORE-02
+        for fsync in [false, true] {
+            let root = tempfile::tempdir().unwrap();
+            let folder = Folder::make(root.path(), "ab", fsync).unwrap();
+            assert!(folder.create("abc.session", b"first").unwrap());
+            assert!(!folder.create("abc.session", b"second").unwrap());
+            assert_eq!(fs::read(folder.path("abc.session")).unwrap(), b"first");
+            // Nor is anything left of the attempt.
+            assert_eq!(fs::read_dir(root.path().join("ab")).unwrap().count(), 1);
+        }
     }
 }

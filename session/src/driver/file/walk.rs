@@ -165,6 +165,25 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_is_bounded_by_what_is_looked_at_not_by_what_is_found() {
+        // The number is written out: with `BATCH` itself every bound would do.
+        const BOUND: usize = 256;
+        let root = directory(2 * BOUND);
+        let folder = root.path().join("ab");
+        for number in 0..4 * BOUND {
+            fs::write(folder.join(format!("foreign{number}")), "").unwrap();
+        }
+        let (mut walk, mut found) = (Walk::new(root.path()).unwrap(), Vec::new());
+        while let Some(batch) = walk.next().unwrap() {
+            found.push(batch.len());
+        }
+        assert_eq!(found.iter().sum::<usize>(), 2 * BOUND);
+        assert!(found.iter().all(|&files| files <= BOUND), "{found:?}");
+        // Most of the entries are nobody's, and cost as much.
+        assert!(found.len() >= 6, "{found:?}");
+    }
+
+    #[test]
     fn one_file_that_fails_stops_nothing_and_is_told() {
         let root = directory(10);
         let gathered = gather(root.path(), |found| match found {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::driver::{Driver, Expected, Written};
@@ -12,27 +13,32 @@ use crate::testing::harness::{Harness, assert_same, key};
 /// "Of many that write at once on what they have seen, one succeeds": nobody has seen anything.
 pub async fn of_many_creators_one_wins(harness: Arc<Harness>) {
     // STORE-02
-    let key = key();
-    let mut creators = JoinSet::new();
-    for number in 0..32 {
-        let (driver, record) = (harness.driver(), harness.record(&number.to_string()));
-        creators.spawn(async move {
-            let written = driver
-                .write(&key, &record, Expected::Absent)
-                .await
-                .expect("the record is written");
-            match written {
-                Written::Done(version) => Some((record, version)),
-                Written::Conflict(_) => None,
-                Written::Gone => panic!("`Expected::Absent` cannot be gone"),
-            }
-        });
+    // A driver that looks first and stores then is found out only when another creator does both in between: so they begin at the same moment, and
+    // do so for many keys.
+    const KEYS: u32 = 64;
+    const CREATORS: usize = 6;
+    for _ in 0..KEYS {
+        let (key, start) = (key(), Arc::new(Barrier::new(CREATORS)));
+        let mut creators = JoinSet::new();
+        for number in 0..CREATORS {
+            let (driver, record) = (harness.driver(), harness.record(&number.to_string()));
+            let start = start.clone();
+            creators.spawn(async move {
+                start.wait().await;
+                let written = driver.write(&key, &record, Expected::Absent).await;
+                match written.expect("the record is written") {
+                    Written::Done(version) => Some((record, version)),
+                    Written::Conflict(_) => None,
+                    Written::Gone => panic!("`Expected::Absent` cannot be gone"),
+                }
+            });
+        }
+        let winners: Vec<_> = creators.join_all().await.into_iter().flatten().collect();
+        assert_eq!(winners.len(), 1, "one creator wins");
+        let read = harness.read(&key).await;
+        assert_same(read.as_ref(), &winners[0].0);
+        assert_eq!(read.map(|record| record.version()), Some(winners[0].1));
     }
-    let winners: Vec<_> = creators.join_all().await.into_iter().flatten().collect();
-    assert_eq!(winners.len(), 1, "one creator wins");
-    let read = harness.read(&key).await;
-    assert_same(read.as_ref(), &winners[0].0);
-    assert_eq!(read.map(|record| record.version()), Some(winners[0].1));
 }
 
 /// "Of many that write at once on what they have seen, one succeeds": all have seen the same.
