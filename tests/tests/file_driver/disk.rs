@@ -282,7 +282,7 @@ async fn errors_name_the_directory_and_not_the_session() {
 async fn an_empty_path_is_no_directory() {
     // It would be the one that the application was started in.
     let error = FileDriver::new("").open().await.unwrap_err();
-    assert!(all_of(&error).contains("the path is empty"), "{}", all_of(&error));
+    assert!(all_of(&error).contains("directory is empty"), "{}", all_of(&error));
 }
 
 #[cfg(unix)]

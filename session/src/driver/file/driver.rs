@@ -137,6 +137,11 @@ impl fmt::Debug for FileDriver {
 #[async_trait]
 impl Driver for FileDriver {
     async fn open(&self) -> Result<(), DriverError> {
+        if self.files.root.as_os_str().is_empty() {
+            return Err(DriverError::backend(
+                "the path of the session directory is empty, so that sessions would lie wherever the application was started: write a directory of their own",
+            ));
+        }
         self.run("make the directory", Files::open).await
     }
 

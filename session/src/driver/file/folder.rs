@@ -88,11 +88,6 @@ impl Folder {
 
 /// Makes the directory and those above it. That it is a link to one is its operator's choice.
 pub(super) fn make_root(root: &Path) -> io::Result<()> {
-    if root.as_os_str().is_empty() {
-        let why =
-            "the path is empty, which is wherever the application was started: write a directory of the sessions' own";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-    }
     private().recursive(true).create(root)
 }
 
