@@ -23,10 +23,12 @@ impl Draft {
         Self::new(Payload::empty(), None)
     }
 
+    #[inline]
     pub(crate) fn of(record: &Record) -> Self {
         Self::new(record.parsed().clone(), record.shared_owner())
     }
 
+    #[inline]
     fn new(base: Payload, owner: Option<Arc<str>>) -> Self {
         Self {
             flash: Flash::read(&base),

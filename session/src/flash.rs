@@ -36,10 +36,15 @@ struct Entry {
 pub(crate) type Lists = [(&'static str, Option<String>); 4];
 
 impl Flash {
+    #[inline]
     pub(crate) fn read(payload: &Payload) -> Self {
-        if !payload.has_bookkeeping() {
-            return Self::default();
+        match payload.has_bookkeeping() {
+            true => Self::of_lists(payload),
+            false => Self::default(),
         }
+    }
+
+    fn of_lists(payload: &Payload) -> Self {
         let old = names(payload, key::FLASH_OLD);
         let new = names(payload, key::FLASH_NEW);
         let unread = stamps(payload, key::FLASH_UNREAD);

@@ -18,6 +18,7 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// The working copy with it. A `speculative` request, which the visitor may never see, ages no flash and prolongs nothing.
+    #[inline]
     pub(crate) fn new(
         stored: Stored,
         backend: &Backend,
@@ -61,6 +62,7 @@ impl State {
     }
 
     /// A session that was found, of which nobody has asked for anything before.
+    #[inline]
     pub(crate) fn of(loaded: Loaded, draft: Draft) -> Self {
         Self {
             id: Some(loaded.stored.id),
