@@ -92,6 +92,7 @@ impl Backend {
     }
 
     /// The driver, for what it need not be waited for; not before it has been opened.
+#[inline]
     pub(crate) fn at_hand(&self) -> Option<&dyn Driver> {
         let driver = self.store.opened()?;
         self.sweep();
@@ -104,10 +105,12 @@ impl Backend {
         }
     }
 
+#[inline]
     pub(crate) fn now(&self) -> SystemTime {
         self.clock.now()
     }
 
+#[inline]
     pub(crate) fn key_of(&self, id: &SessionId) -> StoreKey {
         match self.settings.raw_ids {
             true => StoreKey::raw(id),
@@ -116,6 +119,7 @@ impl Backend {
     }
 
     /// Where the session of an id is. Shared, so that what waits for the store holds a pointer and not two strings.
+#[inline]
     pub(crate) fn place_of(&self, id: SessionId) -> Arc<Place> {
         let (key, joined) = (self.key_of(&id), false);
         Arc::new(Place { id, key, joined })
@@ -214,6 +218,7 @@ impl Backend {
     }
 
     /// The record that a draft becomes. Where there is one already, its expiry stays unless it is worth moving.
+    #[inline]
     pub(crate) fn record_of(&self, draft: &mut Draft, old: Option<&Record>, now: SystemTime) -> Result<Record> {
         self.settings.note_beginning(draft, now);
         draft.seal();

@@ -51,11 +51,13 @@ impl Clock for SharedClock {
 }
 
 /// The last second of the year 9999: the latest expiry a cookie can name, and what longer lifetimes become.
+#[inline]
 pub(crate) fn end_of_time() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799)
 }
 
 /// `time + duration`, or the [end of time](end_of_time).
+#[inline]
 pub(crate) fn after(time: SystemTime, duration: Duration) -> SystemTime {
     time.checked_add(duration)
         .map_or_else(end_of_time, |sum| sum.min(end_of_time()))

@@ -44,6 +44,7 @@ impl Draft {
     }
 
     /// The JSON text under a key.
+#[inline]
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         match self.edit_of(key) {
             Ok(at) => self.edits[at].1.as_deref(),
@@ -52,6 +53,7 @@ impl Draft {
     }
 
     /// The same, shared instead of borrowed.
+#[inline]
     pub(crate) fn text(&self, key: &str) -> Option<Text> {
         match self.edit_of(key) {
             Ok(at) => self.edits[at].1.clone().map(Text::Whole),
@@ -89,6 +91,7 @@ impl Draft {
         self.edit_of(key).is_ok()
     }
 
+#[inline]
     fn edit_of(&self, key: &str) -> Result<usize, usize> {
         self.edits.binary_search_by(|(edited, _)| (**edited).cmp(key))
     }
@@ -127,6 +130,7 @@ impl Draft {
     }
 
     /// Puts the bookkeeping of flash keys among the edits.
+    #[inline]
     pub(crate) fn seal(&mut self) {
         if self.flash.is_changed() {
             for (key, list) in self.flash.lists(&self.base) {
@@ -136,6 +140,7 @@ impl Draft {
     }
 
     /// Whether a sealed draft of a session without a record has nothing worth a record.
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         let kept = |(key, value): &(Arc<str>, Option<Arc<str>>)| {
             value.is_some() && **key != *key::CREATED && **key != *key::LIFETIME
@@ -144,6 +149,7 @@ impl Draft {
     }
 
     /// The payload of a sealed draft.
+    #[inline]
     pub(crate) fn finish(&self) -> Payload {
         match self.edits.is_empty() {
             true => self.base.clone(),

@@ -34,11 +34,13 @@ pub(crate) fn from_millis(text: &str) -> Option<SystemTime> {
 
 impl Settings {
     /// When a session that is used now expires.
+    #[inline]
     pub(crate) fn expiry(&self, draft: &Draft, now: SystemTime) -> SystemTime {
         let idle = own_lifetime(draft.get(key::LIFETIME)).unwrap_or(self.lifetime);
         self.expiry_after(idle, draft, now)
     }
 
+#[inline]
     fn expiry_after(&self, idle: Duration, draft: &Draft, now: SystemTime) -> SystemTime {
         let (idle, absolute) = (after(now, idle), self.absolute_lifetime);
         let deadline = absolute.and_then(|_| self.deadline(draft.get(key::CREATED)));
@@ -46,6 +48,7 @@ impl Settings {
     }
 
     /// The expiry to write, if it is worth moving from where it is. What the session's own lifetime makes of it always is.
+#[inline]
     pub(crate) fn moved_expiry(&self, record: &Record, draft: &Draft, now: SystemTime) -> Option<SystemTime> {
         let own = draft.get(key::LIFETIME);
         let lifetime = own_lifetime(own).unwrap_or(self.lifetime);
@@ -74,6 +77,7 @@ impl Settings {
     }
 
     /// Notes when the session began, if that matters and is not known.
+    #[inline]
     pub(crate) fn note_beginning(&self, draft: &mut Draft, now: SystemTime) {
         if self.absolute_lifetime.is_some() && draft.get(key::CREATED).and_then(from_millis).is_none() {
             draft.set(&key::CREATED.into(), Some(Arc::from(to_millis(now).to_string())));
@@ -81,6 +85,7 @@ impl Settings {
     }
 
     /// Until when the browser is to keep the cookie; `None`: until it is closed.
+    #[inline]
     pub(crate) fn cookie_expiry(&self, record: &Record) -> Option<SystemTime> {
         let until_closed = self.expire_on_close && own_lifetime(record.parsed().get(key::LIFETIME)).is_none();
         (!until_closed).then(|| record.expires_at())

@@ -107,6 +107,7 @@ pub(crate) enum Text {
 impl Deref for Text {
     type Target = str;
 
+#[inline]
     fn deref(&self) -> &str {
         match self {
             Self::Part(payload, place) => payload.slice(*place),
@@ -132,6 +133,7 @@ impl Payload {
         Self(None)
     }
 
+#[inline]
     pub(crate) fn text(&self) -> &[u8] {
         self.0.as_ref().map_or(b"{}", |shared| &shared.text)
     }
@@ -141,6 +143,7 @@ impl Payload {
         self.index().map(|_| ()).ok_or(Corrupt)
     }
 
+#[inline]
     fn index(&self) -> Option<&Index> {
         static EMPTY: Index = Index {
             entries: Vec::new(),
@@ -152,6 +155,7 @@ impl Payload {
         }
     }
 
+#[inline]
     fn slice(&self, (start, end): (u32, u32)) -> &str {
         // Offsets come from reading this very text as JSON, which is UTF-8, so both checks hold.
         str::from_utf8(&self.text()[start as usize..end as usize]).unwrap_or_default()
@@ -162,21 +166,25 @@ impl Payload {
     }
 
     /// The JSON text of a value. A payload that cannot be read has none.
+#[inline]
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.entry(key).map(|entry| self.slice(entry.value))
     }
 
     /// The JSON text of a value, sharing the payload instead of borrowing from it.
+#[inline]
     pub(crate) fn text_at(&self, key: &str) -> Option<Text> {
         self.entry(key).map(|entry| Text::Part(self.clone(), entry.value))
     }
 
     /// Whether there are entries whose keys belong to the library. Most sessions have none.
+#[inline]
     pub(crate) fn has_bookkeeping(&self) -> bool {
         self.index().is_some_and(|index| index.reserved.1 > 0)
     }
 
     /// Bookkeeping is looked for among its like, which costs next to nothing where there is none.
+#[inline]
     fn entry(&self, key: &str) -> Option<&Entry> {
         let index = self.index()?;
         let entries = match (is_reserved(key), index.reserved) {

@@ -150,6 +150,7 @@ impl Backend {
     }
 
     /// Does what a plain save has to do, where the sessions are in memory. `None`: another request has saved this one meanwhile, and nothing was done.
+    #[inline]
     pub(crate) fn perform_at_hand(&self, job: &Job, driver: &dyn InMemory) -> Option<Outcome> {
         let (place, record, expected) = match &job.plan {
             Plan::Nothing | Plan::Drop => return Some(Outcome::AsItWas),

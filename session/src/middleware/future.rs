@@ -101,22 +101,17 @@ fn finish<B: Default>(response: &mut Response<B>, session: &Session, committed: 
 /// Sets the session's cookie in the place of what the handler has set under its name: of two, some clients keep the first
 /// ([RFC 6265 section 4.1.1](https://www.rfc-editor.org/rfc/rfc6265#section-4.1.1)).
 fn set_cookie(headers: &mut HeaderMap, name: &str, cookie: HeaderValue) {
-    let set = match headers.entry(SET_COOKIE) {
-        Entry::Vacant(entry) => {
-            entry.insert(cookie);
-            return;
-        }
-        Entry::Occupied(entry) => entry,
-    };
-    let is_of_another_name = |other: &HeaderValue| {
-        let mut parts = other.as_bytes().split(|&byte| byte == b'=').map(<[u8]>::trim_ascii);
-        parts.next() != Some(name.as_bytes())
-    };
-    let (_, set) = set.remove_entry_mult();
-    let others: Vec<_> = set.filter(is_of_another_name).collect();
-    for cookie in others.into_iter().chain([cookie]) {
-        headers.append(SET_COOKIE, cookie);
+    if headers.contains_key(SET_COOKIE) {
+        let is_of_another_name = |set: &&HeaderValue| {
+            let mut parts = set.as_bytes().split(|&byte| byte == b'=').map(<[u8]>::trim_ascii);
+            parts.next() != Some(name.as_bytes())
+        };
+        let set = headers.get_all(SET_COOKIE).iter();
+        let others: Vec<_> = set.filter(is_of_another_name).cloned().collect();
+        headers.remove(SET_COOKIE);
+        headers.extend(others.into_iter().map(|other| (SET_COOKIE, other)));
     }
+    headers.append(SET_COOKIE, cookie);
 }
 
 fn report(error: &Error) {

@@ -80,6 +80,7 @@ impl State {
         }
     }
 
+    #[inline]
     fn next_step(&mut self, backend: &Backend, now: SystemTime) -> Result<Plan> {
         self.age()?;
         self.draft.seal();
@@ -116,6 +117,7 @@ impl State {
     }
 
     /// Removes the flash that this request was the last to see; the request itself goes on seeing it.
+    #[inline]
     fn age(&mut self) -> Result<()> {
         let mut passing = std::mem::take(&mut self.passing);
         passing.retain(|(key, seen)| self.draft.flash.find(key).is_some_and(|(stamp, _)| stamp == *seen));
@@ -190,6 +192,7 @@ impl State {
         Ok(())
     }
 
+    #[inline]
     fn settle_on(&mut self, stored: Stored, job: &Job, replayed: Replayed, backend: &Backend) -> Result<()> {
         let until = backend.settings.cookie_expiry(&stored.record);
         let told = match &job.plan {

@@ -51,6 +51,7 @@ impl Shard {
         self.records.get(key)
     }
 
+    #[inline]
     pub(super) fn write(&mut self, key: &StoreKey, record: Record, expected: Expected, now: SystemTime) -> Written {
         self.expect(record.expires_at());
         match expected {
@@ -65,6 +66,7 @@ impl Shard {
         self.next_due = self.next_due.min(expiry);
     }
 
+    #[inline]
     fn replace(&mut self, key: &StoreKey, record: Record, expected: Version, now: SystemTime) -> Written {
         match self.records.get_mut(key).filter(|current| !current.is_expired(now)) {
             None => Written::Gone,
@@ -77,6 +79,7 @@ impl Shard {
         }
     }
 
+    #[inline]
     fn add(&mut self, key: &StoreKey, record: Record, now: SystemTime) -> Written {
         let version = match self.records.entry(*key) {
             Entry::Occupied(entry) if !entry.get().is_expired(now) => {
