@@ -91,9 +91,9 @@ impl Backend {
         Ok(())
     }
 
-    /// The driver, for what it need not be waited for; not before it has been opened.
-#[inline]
-    pub(crate) fn at_hand(&self) -> Option<&dyn Driver> {
+    /// The driver, once it has been opened, for what it need not be waited for. As whoever opens it, this sees to it that garbage is collected.
+    #[inline]
+    pub(crate) fn opened(&self) -> Option<&dyn Driver> {
         let driver = self.store.opened()?;
         self.sweep();
         Some(driver)
@@ -105,12 +105,12 @@ impl Backend {
         }
     }
 
-#[inline]
+    #[inline]
     pub(crate) fn now(&self) -> SystemTime {
         self.clock.now()
     }
 
-#[inline]
+    #[inline]
     pub(crate) fn key_of(&self, id: &SessionId) -> StoreKey {
         match self.settings.raw_ids {
             true => StoreKey::raw(id),
@@ -119,22 +119,23 @@ impl Backend {
     }
 
     /// Where the session of an id is. Shared, so that what waits for the store holds a pointer and not two strings.
-#[inline]
+    #[inline]
     pub(crate) fn place_of(&self, id: SessionId) -> Arc<Place> {
         let (key, joined) = (self.key_of(&id), false);
         Arc::new(Place { id, key, joined })
     }
 
-    /// What can be said without waiting for the store: of a request without an id, and of a first one whose session the driver has in memory. Otherwise
-    /// where that one is to be looked for, so that [`find`](Self::find) need not hash it again.
-    pub(crate) fn find_at_hand(&self, first: Option<SessionId>) -> Result<Found, Arc<Place>> {
-        let Some(id) = first else { return Ok(Found::Nothing) };
-        let (place, now) = (self.place_of(id), self.now());
-        match self.at_hand().and_then(|driver| driver.at_hand(&place.key, now)) {
-            Some(record) if matches!(self.judge(&record, now), Verdict::Live) => {
-                Ok(Found::Session(Stored::new(place, record), now, None))
-            }
-            _ => Err(place),
+    /// What can be said without waiting for the store: of a request without an id, and of one whose first id leads to a place where the driver has a
+    /// session in memory.
+    pub(crate) fn find_at_hand(&self, first: Option<&Arc<Place>>) -> Option<Found> {
+        let Some(place) = first else {
+            return Some(Found::Nothing);
+        };
+        let now = self.now();
+        let record = self.opened()?.at_hand(&place.key, now)?;
+        match self.judge(&record, now) {
+            Verdict::Live => Some(Found::Session(Stored::new(place.clone(), record), now, None)),
+            Verdict::Moved | Verdict::Dead => None,
         }
     }
 
@@ -144,9 +145,9 @@ impl Backend {
         &self,
         mut first: Option<Arc<Place>>,
         nth_id: impl Fn(usize) -> Option<SessionId>,
-        may_prolong: impl Fn() -> bool,
+        may_prolong: bool,
     ) -> Result<Found> {
-        let rolling = self.store.driver().rolling().filter(|_| may_prolong());
+        let rolling = self.store.driver().rolling().filter(|_| may_prolong);
         let (mut at, mut moved) = (0, false);
         let mut next = |at| first.take().or_else(|| nth_id(at).map(|id| self.place_of(id)));
         while let Some(place) = next(at).filter(|_| at < CANDIDATES) {

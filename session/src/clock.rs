@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 /// Tells the time by which sessions expire.
 ///
-/// The layer and the drivers that keep time themselves (memory, file, SQL) ask their clock and nothing else, so a test
-/// moves time instead of waiting for it: see `testing::ManualClock`. Functions are clocks too.
+/// The layer and the drivers that keep time themselves (memory, file, SQL) ask their clock and nothing else, so a test that gives them all the same one
+/// moves time instead of waiting for it: see `testing::ManualClock`. Functions are clocks too. A clock must not use a session: it is asked under the lock of one.
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> SystemTime;
@@ -37,9 +37,9 @@ impl SharedClock {
         Self(Some(Arc::new(clock)))
     }
 
-    /// Whether nobody has chosen one, so that any other that tells the present is as good.
+    /// Whether nobody has chosen one, so that whoever has been asked for the time already need not ask again.
     #[cfg(any(feature = "memory", feature = "cache"))]
-    pub(crate) fn is_systems(&self) -> bool {
+    pub(crate) fn is_default(&self) -> bool {
         self.0.is_none()
     }
 }

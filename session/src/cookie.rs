@@ -281,8 +281,8 @@ fn seconds_between(start: SystemTime, end: SystemTime) -> u64 {
 /// only the store knows; how many are tried is the caller's to bound.
 ///
 /// Names are compared byte by byte and not decoded, as browsers do when they look at prefixes: `%5F%5FHost-id` is not
-/// `__Host-id`. What is not an id (an empty value, a quoted one, one of another length) is skipped. The headers are
-/// scanned once, nothing is allocated.
+/// `__Host-id`. What is not an id (an empty value, a quoted one, one of another length) is skipped. Each call
+/// scans from the start; nothing is allocated.
 pub(crate) fn candidates<'a>(
     headers: impl Iterator<Item = &'a HeaderValue> + 'a,
     name: &'a str,

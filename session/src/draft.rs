@@ -44,7 +44,7 @@ impl Draft {
     }
 
     /// The JSON text under a key.
-#[inline]
+    #[inline]
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         match self.edit_of(key) {
             Ok(at) => self.edits[at].1.as_deref(),
@@ -53,7 +53,7 @@ impl Draft {
     }
 
     /// The same, shared instead of borrowed.
-#[inline]
+    #[inline]
     pub(crate) fn text(&self, key: &str) -> Option<Text> {
         match self.edit_of(key) {
             Ok(at) => self.edits[at].1.clone().map(Text::Whole),
@@ -91,7 +91,7 @@ impl Draft {
         self.edit_of(key).is_ok()
     }
 
-#[inline]
+    #[inline]
     fn edit_of(&self, key: &str) -> Result<usize, usize> {
         self.edits.binary_search_by(|(edited, _)| (**edited).cmp(key))
     }

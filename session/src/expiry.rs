@@ -40,7 +40,7 @@ impl Settings {
         self.expiry_after(idle, draft, now)
     }
 
-#[inline]
+    #[inline]
     fn expiry_after(&self, idle: Duration, draft: &Draft, now: SystemTime) -> SystemTime {
         let (idle, absolute) = (after(now, idle), self.absolute_lifetime);
         let deadline = absolute.and_then(|_| self.deadline(draft.get(key::CREATED)));
@@ -48,7 +48,7 @@ impl Settings {
     }
 
     /// The expiry to write, if it is worth moving from where it is. What the session's own lifetime makes of it always is.
-#[inline]
+    #[inline]
     pub(crate) fn moved_expiry(&self, record: &Record, draft: &Draft, now: SystemTime) -> Option<SystemTime> {
         let own = draft.get(key::LIFETIME);
         let lifetime = own_lifetime(own).unwrap_or(self.lifetime);

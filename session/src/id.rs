@@ -42,7 +42,7 @@ impl SessionId {
     }
 
     /// The id in `bytes`, or `None` when they are not 40 characters of base64url.
-#[inline]
+    #[inline]
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let id: [u8; ID_LEN] = bytes.try_into().ok()?;
         // Without a way out at the first wrong character the compiler looks at sixteen at once.
@@ -153,7 +153,7 @@ impl StoreKey {
 
 /// The SHA-256 of the id's 40 characters, as they stand.
 impl From<&SessionId> for StoreKey {
-#[inline]
+    #[inline]
     fn from(id: &SessionId) -> Self {
         Self {
             len: KEY_MAX as u8,

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, OnceLock};
 
 use serde::de::{Deserializer as _, MapAccess, Visitor};
@@ -62,8 +62,8 @@ struct Shared {
 /// The top-level entries, in the order of their keys.
 struct Index {
     entries: Vec<Entry>,
-    /// How many entries are bookkeeping, and where the first of them is.
-    reserved: (usize, usize),
+    /// Where the entries are that are bookkeeping.
+    reserved: Range<usize>,
 }
 
 /// Where an entry stands in the text. Offsets of 32 bits: a payload of 4 GiB does not count as one.
@@ -77,7 +77,7 @@ struct Entry {
 /// The first eight bytes of a key as a number, zeros behind a shorter one. Of two keys the smaller has the smaller one, unless
 /// they have the same: few comparisons have to look at the text.
 fn prefix(key: &[u8]) -> u64 {
-    match (key.first_chunk(), key.first_chunk(), key.last_chunk()) {
+    match (key.first_chunk::<8>(), key.first_chunk::<4>(), key.last_chunk::<4>()) {
         (Some(bytes), ..) => u64::from_be_bytes(*bytes),
         // The two overlap, in bytes that are the same in both.
         (None, Some(first), Some(last)) => {
@@ -107,7 +107,7 @@ pub(crate) enum Text {
 impl Deref for Text {
     type Target = str;
 
-#[inline]
+    #[inline]
     fn deref(&self) -> &str {
         match self {
             Self::Part(payload, place) => payload.slice(*place),
@@ -133,7 +133,7 @@ impl Payload {
         Self(None)
     }
 
-#[inline]
+    #[inline]
     pub(crate) fn text(&self) -> &[u8] {
         self.0.as_ref().map_or(b"{}", |shared| &shared.text)
     }
@@ -143,11 +143,11 @@ impl Payload {
         self.index().map(|_| ()).ok_or(Corrupt)
     }
 
-#[inline]
+    #[inline]
     fn index(&self) -> Option<&Index> {
         static EMPTY: Index = Index {
             entries: Vec::new(),
-            reserved: (0, 0),
+            reserved: 0..0,
         };
         match &self.0 {
             Some(shared) => shared.index.get_or_init(|| Index::read(&shared.text)).as_ref(),
@@ -155,7 +155,7 @@ impl Payload {
         }
     }
 
-#[inline]
+    #[inline]
     fn slice(&self, (start, end): (u32, u32)) -> &str {
         // Offsets come from reading this very text as JSON, which is UTF-8, so both checks hold.
         str::from_utf8(&self.text()[start as usize..end as usize]).unwrap_or_default()
@@ -166,31 +166,31 @@ impl Payload {
     }
 
     /// The JSON text of a value. A payload that cannot be read has none.
-#[inline]
+    #[inline]
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.entry(key).map(|entry| self.slice(entry.value))
     }
 
     /// The JSON text of a value, sharing the payload instead of borrowing from it.
-#[inline]
+    #[inline]
     pub(crate) fn text_at(&self, key: &str) -> Option<Text> {
         self.entry(key).map(|entry| Text::Part(self.clone(), entry.value))
     }
 
     /// Whether there are entries whose keys belong to the library. Most sessions have none.
-#[inline]
+    #[inline]
     pub(crate) fn has_bookkeeping(&self) -> bool {
-        self.index().is_some_and(|index| index.reserved.1 > 0)
+        self.index().is_some_and(|index| !index.reserved.is_empty())
     }
 
     /// Bookkeeping is looked for among its like, which costs next to nothing where there is none.
-#[inline]
+    #[inline]
     fn entry(&self, key: &str) -> Option<&Entry> {
         let index = self.index()?;
-        let entries = match (is_reserved(key), index.reserved) {
-            (false, _) => &index.entries[..],
-            (true, (_, 0)) => return None,
-            (true, (first, count)) => &index.entries[first..first + count],
+        let entries = match is_reserved(key) {
+            true if index.reserved.is_empty() => return None,
+            true => &index.entries[index.reserved.clone()],
+            false => &index.entries[..],
         };
         let at = find(entries, self.text(), key.as_bytes());
         at.ok().map(|at| &entries[at])
@@ -243,7 +243,7 @@ fn find(entries: &[Entry], text: &[u8], key: &[u8]) -> Result<usize, usize> {
     let rest = &entries[first..];
     match rest.first().filter(|entry| entry.prefix == wanted) {
         None => Err(first),
-        Some(entry) if entry.is(key, text) => Ok(first),
+        Some(entry) if entry.is_under(key, text) => Ok(first),
         Some(_) => {
             let same = rest.partition_point(|entry| entry.prefix == wanted);
             let found = rest[..same].binary_search_by(|entry| entry.key(text).cmp(key));
@@ -265,8 +265,8 @@ impl Entry {
         }
     }
 
-    /// Whether this is the entry of a key that has the same prefix: of a short one that says it all, but for zeros at its end.
-    fn is(&self, key: &[u8], text: &[u8]) -> bool {
+    /// Whether this entry, whose prefix is the key's, is under that key: of a short one its prefix says it all, but for zeros at its end.
+    fn is_under(&self, key: &[u8], text: &[u8]) -> bool {
         let own = self.key(text);
         own.len() == key.len() && (key.len() <= size_of::<u64>() || own == key)
     }
@@ -295,7 +295,7 @@ impl Index {
         let count = entries[first..].iter().take_while(|entry| entry.is_reserved()).count();
         Some(Self {
             entries,
-            reserved: (first, count),
+            reserved: first..first + count,
         })
     }
 }
@@ -367,7 +367,7 @@ pub(crate) fn depth(json: &str) -> usize {
 struct Writer {
     text: Vec<u8>,
     entries: Vec<Entry>,
-    reserved: (usize, usize),
+    reserved: Range<usize>,
 }
 
 impl Writer {
@@ -377,7 +377,7 @@ impl Writer {
         Self {
             text,
             entries: Vec::with_capacity(entries),
-            reserved: (0, 0),
+            reserved: 0..0,
         }
     }
 
@@ -467,10 +467,13 @@ impl Writer {
     fn index(&mut self, prefix: u64, key: KeyText, value: (u32, u32)) {
         let entry = Entry { prefix, key, value };
         if entry.is_reserved() {
-            if self.reserved.1 == 0 {
-                self.reserved.0 = self.entries.len();
-            }
-            self.reserved.1 += 1;
+            let at = self.entries.len();
+            let first = if self.reserved.is_empty() {
+                at
+            } else {
+                self.reserved.start
+            };
+            self.reserved = first..at + 1;
         }
         self.entries.push(entry);
     }

@@ -149,7 +149,8 @@ impl Backend {
         outcome
     }
 
-    /// Does what a plain save has to do, where the sessions are in memory. `None`: another request has saved this one meanwhile, and nothing was done.
+    /// Does the job of a session that is [plain](crate::state::State::is_plain) in the memory of `driver`. `None`: nothing has been stored, because another
+    /// request has saved the session meanwhile, or because it takes more than a write.
     #[inline]
     pub(crate) fn perform_at_hand(&self, job: &Job, driver: &dyn InMemory) -> Option<Outcome> {
         let (place, record, expected) = match &job.plan {
@@ -426,7 +427,10 @@ impl Backend {
                 }
             }
         }
-        Err(conflict())
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!("the session has been given a new id {HOPS} times in a row while this request used it"),
+        ))
     }
 
     /// The record that the changes make of a newer one.

@@ -1,11 +1,13 @@
 //! The dynamic session: string keys, checked when it runs.
 
-mod gate;
-mod io;
-mod request;
-mod texts;
 #[cfg(feature = "testing")]
-mod unit_tests;
+mod for_testing;
+mod gate;
+mod loading;
+mod reloading;
+mod request;
+mod saving;
+mod texts;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +31,7 @@ use crate::state::State;
 
 #[cfg(feature = "axum")]
 pub(crate) use request::is_speculative;
-pub(crate) use request::{Closing, Committed};
+pub(crate) use saving::{Closing, SaveReport};
 
 /// The session of a request: data under string keys, kept between the requests of one visitor.
 ///
@@ -37,10 +39,12 @@ pub(crate) use request::{Closing, Committed};
 /// `axum` it is an extractor. Compiler-checked keys are one step away: [`TypedSession`](crate::TypedSession).
 ///
 /// * It is loaded once, when it is first extracted, or by [`start`](Session::start). After that no method but
-///   [`save`](Session::save) does I/O. Before that it reads as empty, and what is changed is kept and applied to what `start` loads.
+///   [`save`](Session::save) and [`reload`](Session::reload) does I/O. Before that it reads as empty, and what is changed is kept and applied to what `start` loads.
 /// * Keys are literal: `a.b` is one key. Keys that begin with `_` belong to the library: reading finds nothing, writing is an error.
 /// * What cannot be stored (see [`ErrorKind::Encode`](crate::ErrorKind::Encode)) fails in the method that was to store it, and changes nothing.
 /// * A change records what is different, not the whole content: concurrent requests of one visitor lose nothing.
+/// * A page that a browser prefetches may never be shown, and a form that it validates meanwhile (`Precognition`) is not sent, so such a request ages no flash and
+///   prolongs no session. What its handler changes is saved: a header that the client chooses must not switch a counter off.
 ///
 /// # As an extractor
 ///
@@ -57,8 +61,6 @@ pub(crate) use request::{Closing, Committed};
 ///   an error response (503 or 500, without a detail), and the handler is not called: it would take the visitor for another.
 /// * `Option<Session>` and `Option<TypedSession<S>>` are `None` where no [`SessionLayer`](crate::SessionLayer) is installed. Without the `Option` that is
 ///   a 500, and a line in the log that says what is missing.
-/// * A page that a browser prefetches may never be shown, so such a request ages no flash and prolongs no session. What its handler
-///   changes is saved: a header that the client chooses must not switch a counter off.
 ///
 /// # Errors
 ///
@@ -72,8 +74,8 @@ struct Inner {
     backend: Arc<Backend>,
     source: Source,
     slot: Mutex<Slot>,
-    /// Told each time that nobody asks the store any more.
-    idle: Notify,
+    /// Told each time that the gate is free.
+    gate_free: Notify,
 }
 
 /// Where the id of a session comes from.
@@ -93,16 +95,17 @@ impl Source {
     }
 }
 
-/// The state, made when it is first needed.
+/// What changes of a session, behind its lock.
 #[derive(Default)]
 struct Slot {
     phase: Phase,
     /// Somebody has the [`Gate`](gate::Gate).
     busy: bool,
-    /// Somebody has asked for what is stored, so the response depends on it.
-    asked: bool,
-    /// The response may never be seen.
+    /// A load that may fail has begun: the response depends on the session even if that leaves no state.
+    load_begun: bool,
+    /// The response is known to be one that may never be seen.
     speculative: bool,
+    /// Made when it is first needed.
     state: Option<Box<State>>,
     lease: Option<Lease>,
 }
@@ -409,13 +412,15 @@ impl Session {
         self.change(State::regenerate_token)
     }
 
-    /// The id. A session that has none yet gets one, which is used if something is stored.
+    /// The id. A session that has none yet gets one, which is used if something is stored. Before it is [loaded](Session::start) it is the id that the session
+    /// would have if it were a new one.
     ///
     /// # Panics
     ///
     /// When the operating system's random generator fails.
     pub fn id(&self) -> SessionId {
         let mut slot = self.lock();
+        // Who builds a session by hand knows what id it has, unless it has been given another since.
         if let (Source::Given(Some(id)), false) = (&self.0.source, slot.is_started())
             && slot.state.as_ref().and_then(|state| state.known_id()).is_none()
         {
@@ -546,7 +551,8 @@ impl Session {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Slot> {
-        // No code of the application runs under the lock, so a panic under it has left nothing half done.
+        // Of the application only its clock and the subscriber of its log run under the lock, and must not use the session. So a panic under it is theirs,
+        // and comes before something is changed or after it.
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

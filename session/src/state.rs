@@ -1,6 +1,6 @@
 //! What a request knows of its session: where it came from, what was changed, what the store is still to be told.
 //!
-//! Waiting (not loaded: changes are kept) -> started -> committed (no more changes). A started session is *fresh* (no record),
+//! Waiting (not loaded: changes are kept) -> started. A started session is *fresh* (no record),
 //! *stored*, or *lost* (its record is gone, or was found to go by an id that this request does not have; changes are dropped). One that
 //! another request gives a new id while this one saves stays *stored* as this request has seen it: what is under the new id is not read.
 //! One whose store could not be read may be lost and *read-only*, if the layer says so; it can be loaded anew.
@@ -37,7 +37,7 @@ enum Origin {
 enum CookieChange {
     #[default]
     Keep,
-    /// Keep the id of the stored session: until when, as seen from when, or until the browser is closed.
+    /// Tell it the id of the stored session: the present and the moment it expires, or none, for until the browser is closed.
     Set(Option<(SystemTime, SystemTime)>),
     Remove,
 }

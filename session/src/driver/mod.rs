@@ -147,7 +147,8 @@ pub trait Driver: Send + Sync + 'static {
         None
     }
 
-    /// The driver's ability to write without being waited for, if it keeps sessions nowhere but in the memory of this process.
+    /// The driver's ability to write without being waited for, if it keeps sessions nowhere but in the memory of this process. One around another driver
+    /// answers with itself or not at all, or writes go past it.
     #[doc(hidden)]
     fn in_memory(&self) -> Option<&dyn InMemory> {
         None
@@ -165,7 +166,7 @@ pub trait Driver: Send + Sync + 'static {
 /// A write that takes no time worth a future, a time limit and a second look at the clock.
 #[doc(hidden)]
 pub trait InMemory: Send + Sync {
-    /// As [`Driver::write`], at the moment `now`.
+    /// As [`Driver::write`], at the moment `now`. It runs under the lock of a session, so it must neither wait nor use one.
     fn write_now(&self, key: &StoreKey, record: Record, expected: Expected, now: SystemTime) -> Written;
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// Why a session could not be extracted.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ use crate::error::Error;
 pub enum SessionRejection {
     /// No layer has given the request a session.
     MissingSessionLayer(MissingSessionLayer),
-    /// The store could not be read.
+    /// The store could not be read, or [exclusive use](crate::Exclusive) of the session could not be had.
     LoadFailed(LoadFailed),
 }
 
@@ -21,7 +21,7 @@ pub enum SessionRejection {
 #[non_exhaustive]
 pub struct MissingSessionLayer;
 
-/// The session could not be loaded. The handler is not called: it would take the visitor for another.
+/// The session could not be loaded, or not be had [exclusively](crate::Exclusive). The handler is not called: it would take the visitor for another.
 #[derive(Debug)]
 pub struct LoadFailed(Error);
 
@@ -37,16 +37,23 @@ impl MissingSessionLayer {
 
 impl LoadFailed {
     pub(super) fn new(error: Error) -> Self {
-        tracing::error!(
-            target: "session_schema",
-            err = &error as &dyn StdError,
-            kind = ?error.kind(),
-            "a session could not be loaded"
-        );
+        match error.kind() {
+            ErrorKind::Busy => tracing::info!(
+                target: "session_schema",
+                err = &error as &dyn StdError,
+                "a request has waited in vain for exclusive use of its session"
+            ),
+            kind => tracing::error!(
+                target: "session_schema",
+                err = &error as &dyn StdError,
+                ?kind,
+                "a session could not be loaded"
+            ),
+        }
         Self(error)
     }
 
-    /// What the store said.
+    /// Why: what the store said, or that another request has the session exclusively.
     pub fn error(&self) -> &Error {
         &self.0
     }
@@ -71,7 +78,7 @@ impl From<LoadFailed> for SessionRejection {
     }
 }
 
-/// 500 for a missing layer, 503 or 500 for a store that fails; never a detail.
+/// 500 for a missing layer, 503 or 500 for a store that fails, 423 where another request has the session exclusively; never a detail.
 impl IntoResponse for SessionRejection {
     fn into_response(self) -> Response {
         match self {

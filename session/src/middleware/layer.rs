@@ -20,8 +20,8 @@ use crate::store::Store;
 ///   [`SaveErrors::Log`] says otherwise. A handler that panics and a service that fails save nothing. Once begun, a save runs to its end though
 ///   the client hangs up.
 /// * The cookie is set when it has to change, and removed only by the request whose handler ended its session: a response that merely
-///   found a dead id may be a slow one, and would remove the cookie that a sign-in has set meanwhile. What the handler
-///   itself has set under its name, for whatever path, gives way to it; a response on which it is not set keeps that, and all keep cookies of other names.
+///   found a dead id may be a slow one, and would remove the cookie that a sign-in has set meanwhile. Where it is set, it replaces what
+///   the handler has set under its name, for whatever path; cookies of other names stay.
 /// * A response that depends on the session carries `Vary: Cookie`; one that sets the cookie `Cache-Control: private`, unless the
 ///   handler chose otherwise ([RFC 9111 section 3](https://www.rfc-editor.org/rfc/rfc9111#section-3)).
 /// * An id that the server has not issued is never adopted, and a malformed cookie is no error. Names are compared byte by byte. Of several cookies of

@@ -4,6 +4,7 @@
 
 mod future;
 mod layer;
+mod outcome;
 mod service;
 
 pub use future::ResponseFuture;

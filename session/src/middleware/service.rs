@@ -42,7 +42,7 @@ where
         }
         let cookies = request.headers().get_all(header::COOKIE).iter();
         let session = Session::of_headers(self.backend.clone(), cookies);
-        request.extensions_mut().insert(session.clone());
+        session.attach(&mut request);
         ResponseFuture::new(self.inner.call(request), Some(session))
     }
 }

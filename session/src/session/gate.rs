@@ -2,7 +2,8 @@
 
 use super::{Inner, Session};
 
-/// Held while the store is asked or told something.
+/// Held while the store is asked or told something. Dropping it takes the session's lock: a guard of that lock has to be dropped before, or the thread
+/// waits for itself.
 pub(super) struct Gate<'a>(&'a Inner);
 
 impl Session {
@@ -13,7 +14,7 @@ impl Session {
                 return Gate(&self.0);
             }
             // Who left in between has put a permit there.
-            self.0.idle.notified().await;
+            self.0.gate_free.notified().await;
         }
     }
 }
@@ -21,6 +22,6 @@ impl Session {
 impl Drop for Gate<'_> {
     fn drop(&mut self) {
         self.0.lock().busy = false;
-        self.0.idle.notify_one();
+        self.0.gate_free.notify_one();
     }
 }

@@ -1,15 +1,13 @@
-//! The session of a request: how it comes to be, and what the layer does with it when the handler has returned.
+//! The session of a request, and how others find it.
 
 use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, HeaderValue, Request};
 use tokio::sync::Notify;
 
-use super::{Inner, Phase, Session, Source};
+use super::{Inner, Session, Source};
 use crate::backend::Backend;
-use crate::error::Result;
 use crate::id::SessionId;
-use crate::state::State;
 
 impl Session {
     /// Puts the session on a request, for extractors and [`Session::of`] to find.
@@ -17,7 +15,8 @@ impl Session {
         request.extensions_mut().insert(self.clone());
     }
 
-    /// The session of a request, if a layer or [`attach`](Session::attach) gave it one. It may not be [started](Session::start) yet.
+    /// The session of a request, if a layer or [`attach`](Session::attach) gave it one. It may not be [started](Session::start) yet. Notes
+    /// whether the request is a prefetch, for `start` to age no flash then and prolong nothing.
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
         let session: Self = request.extensions().get().cloned()?;
         if !session.is_started() && is_speculative(request.headers()) {
@@ -25,9 +24,7 @@ impl Session {
         }
         Some(session)
     }
-}
 
-impl Session {
     /// The session of a request that came with these `Cookie` headers.
     pub(crate) fn of_headers<'a>(backend: Arc<Backend>, mut cookies: impl Iterator<Item = &'a HeaderValue>) -> Self {
         let first = cookies.next().cloned();
@@ -44,76 +41,12 @@ impl Session {
             backend,
             source,
             slot: Mutex::default(),
-            idle: Notify::const_new(),
+            gate_free: Notify::const_new(),
         }))
     }
 
     pub(crate) fn backend(&self) -> &Backend {
         &self.0.backend
-    }
-
-    /// Ends the time in which the session can be changed, and says what is left to do; a save for which nobody has to be waited for is done.
-    pub(crate) fn close(&self) -> Closing {
-        let mut slot = self.lock();
-        if slot.phase == Phase::Open {
-            slot.phase = Phase::Committed;
-        }
-        // Where the load failed, the response depends on the session all the same.
-        let untouched = match slot.asked {
-            true => Closing::Unchanged,
-            false => Closing::Untouched,
-        };
-        match &slot.state {
-            None => return untouched,
-            Some(_) if slot.lease.is_some() => return Closing::Changed,
-            Some(state) if state.is_idle() => return untouched,
-            // A `save` that still runs, in a task that the handler left behind, has the last word on the cookie.
-            Some(state) if state.is_settled() && !slot.busy => return Closing::Unchanged,
-            Some(_) => {}
-        }
-        match self.save_at_hand(&mut slot, true) {
-            Some(result) => Closing::Saved(Committed::new(result, self.backend(), slot.state())),
-            None => Closing::Changed,
-        }
-    }
-
-    /// Saves a closed session.
-    pub(crate) async fn commit(self) -> Committed {
-        let result = self.save_now(true).await;
-        let (lease, committed) = {
-            let mut slot = self.lock();
-            (slot.lease.take(), Committed::new(result, self.backend(), slot.state()))
-        };
-        if let Some(lease) = lease {
-            // That it failed, or that the lease had run out, is in the log.
-            Box::pin(lease.release()).await.ok();
-        }
-        committed
-    }
-}
-
-/// What is left to do when a handler has returned.
-pub(crate) enum Closing {
-    /// Nobody asked for the session.
-    Untouched,
-    /// It was read at most, or could not be.
-    Unchanged,
-    /// It has been saved.
-    Saved(Committed),
-    /// It has to be saved.
-    Changed,
-}
-
-/// How the save of a closed session went, and what the browser is told in any case.
-pub(crate) struct Committed {
-    pub(crate) result: Result<()>,
-    pub(crate) cookie: Option<HeaderValue>,
-}
-
-impl Committed {
-    fn new(result: Result<()>, backend: &Backend, state: &State) -> Self {
-        let cookie = state.cookie(&backend.cookie);
-        Self { result, cookie }
     }
 }
 

@@ -96,12 +96,12 @@ impl State {
 
     /// Goes on without what is stored, which could not be read, if nothing was changed yet; says whether it does.
     pub(crate) fn start_read_only(&mut self) -> bool {
-        let idle = self.is_idle();
-        if idle {
+        let untouched = self.is_untouched();
+        if untouched {
             self.origin = Origin::Lost;
             self.read_only = true;
         }
-        idle
+        untouched
     }
 
     pub(crate) fn is_read_only(&self) -> bool {

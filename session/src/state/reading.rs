@@ -6,7 +6,7 @@ use crate::id::SessionId;
 use crate::payload::{Text, is_reserved};
 
 impl State {
-#[inline]
+    #[inline]
     pub(crate) fn peek(&self, key: &str) -> Option<Text> {
         if is_reserved(key) {
             return None;
@@ -17,7 +17,7 @@ impl State {
         }
     }
 
-#[inline]
+    #[inline]
     pub(super) fn shown_at(&self, key: &str) -> Option<usize> {
         self.shown.iter().position(|(shown, _)| **shown == *key)
     }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::save::{Job, Outcome, Plan};
 
 impl State {
-    /// Whether there is something to tell the store or the browser.
+    /// Whether there is nothing to tell the store or the browser.
     pub(crate) fn is_settled(&self) -> bool {
         let nothing_changed = self.changes.is_empty() && !self.draft.has_edits() && !self.draft.flash.is_changed();
         let nothing_due =
@@ -27,12 +27,12 @@ impl State {
         kept && !self.changes.is_empty() && (self.draft.has_edits() || !self.is_started()) || self.ended.is_some()
     }
 
-    /// Whether a session that was never loaded has something to save.
-    pub(crate) fn is_idle(&self) -> bool {
+    /// Whether the session was never loaded, and there is nothing to save.
+    pub(crate) fn is_untouched(&self) -> bool {
         !self.is_started() && self.changes.is_empty() && !self.end_what_is_found && !self.renewed
     }
 
-    /// What the browser is to be told.
+    /// What the browser is to be told. A cookie to set is that of the stored session: whatever makes it another one, or none, withdraws the cookie.
     pub(crate) fn cookie(&self, writer: &CookieWriter) -> Option<HeaderValue> {
         match self.cookie {
             CookieChange::Keep => None,
@@ -41,7 +41,7 @@ impl State {
         }
     }
 
-    /// Whether all there may be to save is what has changed, under the id that the session has.
+    /// Whether the session is neither to be destroyed nor to be given another id, nor goes by one: a save creates it, replaces it or moves its expiry.
     pub(crate) fn is_plain(&self) -> bool {
         let has_place = match &self.origin {
             Origin::Fresh => true,
@@ -133,7 +133,7 @@ impl State {
     }
 
     /// Takes note of how a save went. What it did not get done stays to be done. `replayed` is what was changed while it ran, applied to
-    /// what is stored now, where that may take functions of the application.
+    /// what is stored now, where that may take functions of the application. The job is handed from step to step by reference: it is large.
     pub(crate) fn settle(
         &mut self,
         job: &mut Job,
@@ -168,11 +168,11 @@ impl State {
         settled.and(std::mem::replace(&mut job.refused, Ok(())))
     }
 
-    /// What was to be done has not been done, or perhaps only in part, and is to be planned anew.
+    /// What was to be done has not been done, or perhaps only in part, and is to be planned anew. Nothing has been ended since it was planned.
     pub(crate) fn take_back(&mut self, job: &mut Job) {
         self.ended = job.ended.take();
         self.changes.put_back(std::mem::take(&mut job.changes));
-        // Nobody can say whether a record was made, nor whether another request has ended it already: the next try
+        // Where the store failed nobody can say whether a record was made, nor whether another request has ended it already: the next try
         // takes another id, so as not to bring that back.
         if let (true, Plan::Create { .. } | Plan::Renew { .. }) = (self.id == job.id, &job.plan) {
             self.id = None;

@@ -10,7 +10,7 @@ use crate::state::State;
 
 impl Session {
     pub(crate) fn begin(&self, found: Found) -> Result<()> {
-        self.take(found, || false)
+        self.take(found)
     }
 
     /// The session of the next request of the same visitor.

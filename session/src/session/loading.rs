@@ -1,0 +1,165 @@
+//! A session is loaded: at once where that is possible, or by asking the store.
+
+use std::sync::Arc;
+
+use super::{Session, Source};
+use crate::backend::{Found, Place};
+use crate::config::LoadErrors;
+use crate::draft::Draft;
+use crate::error::{Error, Result};
+use crate::run::Timer;
+use crate::state::{Loaded, Replayed, State};
+
+/// How often what is unsaved is replayed while somebody changes the session: see [`update_text`](Session::update_text).
+const REPLAYS: usize = 1000;
+
+impl Session {
+    /// Loads the session, if that has not been done. Extractors call it; only who builds a session by hand or takes it from a request
+    /// with [`Session::of`] has to.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or [`ErrorKind::Driver`](crate::ErrorKind::Driver) when the store cannot be read,
+    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when a change that was made before does not fit what was loaded. The session is as before then,
+    /// and can be started again.
+    pub async fn start(&self) -> Result<()> {
+        self.start_as(|| false).await
+    }
+
+    /// Loads the session for a request that is perhaps `speculative`. That is looked at only where something depends on it.
+    pub(crate) async fn start_as(&self, speculative: impl Fn() -> bool) -> Result<()> {
+        let first = match self.start_at_hand(&speculative)? {
+            AtHand::Loaded => return Ok(()),
+            AtHand::NotYet(first) => first,
+        };
+        if speculative() {
+            self.lock().speculative = true;
+        }
+        // Boxed, because the future of every handler would be as large as this one otherwise.
+        Box::pin(async {
+            let _gate = self.gate().await;
+            self.load(first).await
+        })
+        .await
+    }
+
+    /// Loads the session if nobody has to be waited for: that has been done, there is none, or the driver has it in memory.
+    fn start_at_hand(&self, speculative: impl FnOnce() -> bool) -> Result<AtHand> {
+        let mut slot = self.lock();
+        if slot.is_started() {
+            return Ok(AtHand::Loaded);
+        }
+        // Functions of the application must not run under the lock.
+        if slot.busy || slot.state.as_ref().is_some_and(|state| state.has_unsaved_functions()) {
+            return Ok(AtHand::NotYet(None));
+        }
+        let (backend, timer) = (&*self.0.backend, Timer::start());
+        let first = self.0.source.nth_id(0, backend.cookie.name());
+        let first = first.map(|id| backend.place_of(id));
+        let Some(found) = backend.find_at_hand(first.as_ref()) else {
+            return Ok(AtHand::NotYet(first));
+        };
+        report_load(&timer, &found);
+        let Found::Session(stored, now, prolonged) = found else {
+            slot.state().start_without(matches!(found, Found::Moved));
+            return Ok(AtHand::Loaded);
+        };
+        let speculative = || slot.speculative || speculative();
+        let (loaded, draft) = Loaded::new(stored, backend, now, prolonged, speculative);
+        match &mut slot.state {
+            Some(state) => {
+                let replayed = state.replay(draft);
+                state.start_with(loaded, replayed)?;
+            }
+            None => slot.state = Some(Box::new(State::of(loaded, draft))),
+        }
+        Ok(AtHand::Loaded)
+    }
+
+    /// Asks the store; where the session is to be looked for `first` may be known. Only under the gate.
+    pub(super) async fn load(&self, first: Option<Arc<Place>>) -> Result<()> {
+        let speculative = {
+            let mut slot = self.lock();
+            if slot.is_started() {
+                return Ok(());
+            }
+            slot.load_begun = true;
+            slot.speculative
+        };
+        let backend = &*self.0.backend;
+        let timer = Timer::start();
+        // Who builds a session by hand may want to look at it only.
+        let may_prolong = matches!(self.0.source, Source::Headers(..)) && !speculative;
+        let nth_id = |at| self.0.source.nth_id(at, backend.cookie.name());
+        let found = match backend.find(first, nth_id, may_prolong).await {
+            Ok(found) => found,
+            Err(error) => return self.go_without(error),
+        };
+        report_load(&timer, &found);
+        self.take(found)
+    }
+
+    pub(super) fn take(&self, found: Found) -> Result<()> {
+        let Found::Session(stored, now, prolonged) = found else {
+            self.lock().state().start_without(matches!(found, Found::Moved));
+            return Ok(());
+        };
+        let speculative = self.lock().speculative;
+        let (loaded, draft) = Loaded::new(stored, &self.0.backend, now, prolonged, || speculative);
+        self.replayed(draft, |state, replayed| state.start_with(loaded, replayed))
+    }
+
+    /// Applies what is still to be saved to `draft`, and has the state take it. The functions given to `update` are the application's and may
+    /// use this session, so they run while the lock is free; if they, or a clone of the session, change it meanwhile, once more.
+    pub(super) fn replayed(&self, draft: Draft, take: impl FnOnce(&mut State, Replayed) -> Result<()>) -> Result<()> {
+        for _ in 0..REPLAYS {
+            let unsaved = {
+                let mut slot = self.lock();
+                let state = slot.state();
+                if !state.has_unsaved_functions() {
+                    let replayed = state.replay(draft);
+                    return take(state, replayed);
+                }
+                state.unsaved()
+            };
+            let replayed = unsaved.replay(draft.clone());
+            let mut slot = self.lock();
+            if slot.state().is_current(&replayed) {
+                return take(slot.state(), replayed);
+            }
+        }
+        let mut slot = self.lock();
+        let replayed = slot.state().replay(draft);
+        take(slot.state(), replayed)
+    }
+
+    /// Goes on with an empty session that takes no changes, if the layer says so and nothing was changed yet.
+    #[cold]
+    fn go_without(&self, error: Error) -> Result<()> {
+        let wanted = self.0.backend.settings.load_errors == LoadErrors::Empty;
+        if !wanted || !self.lock().state().start_read_only() {
+            return Err(error);
+        }
+        tracing::warn!(
+            target: "session_schema",
+            err = &error as &dyn std::error::Error,
+            kind = ?error.kind(),
+            "a session could not be loaded; the request goes on with an empty one that is not saved"
+        );
+        Ok(())
+    }
+}
+
+/// How far a session has come without waiting.
+enum AtHand {
+    Loaded,
+    /// The store has to be asked, at this place first if that is known.
+    NotYet(Option<Arc<Place>>),
+}
+
+fn report_load(timer: &Timer, found: &Found) {
+    if let Some(elapsed) = timer.elapsed() {
+        let found = matches!(found, Found::Session(..));
+        tracing::debug!(target: "session_schema", found, ?elapsed, "a session was loaded");
+    }
+}

@@ -1,0 +1,94 @@
+//! A session is loaded anew: for a task that outlives its request, and for whoever wants the session alone.
+
+use super::{Phase, Session};
+use crate::draft::Draft;
+use crate::error::Result;
+#[cfg(feature = "axum")]
+use crate::error::{Error, ErrorKind};
+#[cfg(feature = "axum")]
+use crate::lease::{self, Lease};
+use crate::state::State;
+
+impl Session {
+    /// Loads the session anew: what other requests have stored since is seen, and what was changed here and not yet saved is applied to it.
+    ///
+    /// This is how a task goes on that outlives its request, behind a WebSocket or a stream of events. When the response has been sent, a session takes no
+    /// more changes, until it is reloaded; from then on [`save`](Session::save) is the task's to call, and changes that are dropped without it are reported in
+    /// the log. The browser can be told nothing any more, so such a session cannot be created or given a new id.
+    ///
+    /// A session that was destroyed meanwhile reads as empty afterwards, and what was changed here and not yet saved is dropped, with a line in the
+    /// log. So does one that another request has given a new id ([`regenerate`](Session::regenerate)), as it does to every request that comes with
+    /// the old id from then on: whoever planted that id would go on as who signed in. A browser that is to listen on has to connect anew.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Session::start), and [`ErrorKind::Decode`](crate::ErrorKind::Decode) when another program has replaced the session by something that cannot be
+    /// read, [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when it has been given too many new ids in a row.
+    pub async fn reload(&self) -> Result<()> {
+        let _gate = self.gate().await;
+        let endings = self.read(State::endings).unwrap_or_default();
+        let is_moved = !self.look_again().await?;
+        let mut slot = self.lock();
+        if is_moved {
+            slot.state().lose_unless_ended(endings);
+        }
+        if slot.phase == Phase::Committed {
+            slot.phase = Phase::Detached;
+        }
+        Ok(())
+    }
+
+    /// Asks the store what the session is now, and goes on from that. `false`: it goes by another id, and nothing has been changed here.
+    async fn look_again(&self) -> Result<bool> {
+        let known = self.read(|state| state.stored().cloned().map(|stored| (stored, state.endings())));
+        let Some((stored, endings)) = known.flatten() else {
+            self.lock().state().wait_again();
+            self.load(None).await?;
+            return Ok(true);
+        };
+        let backend = &*self.0.backend;
+        match backend.newest(stored, backend.now()).await? {
+            Some(newest) if newest.joined => return Ok(false),
+            Some(newest) => {
+                let draft = Draft::of(&newest.record);
+                self.replayed(draft, |state, replayed| state.rebase(newest, endings, replayed))?;
+            }
+            None => self.lock().state().lose_unless_ended(endings),
+        }
+        Ok(true)
+    }
+
+    /// Waits until no other request uses the session exclusively, and loads it anew then.
+    #[cfg(feature = "axum")]
+    pub(crate) async fn lock_out_others(&self) -> Result<()> {
+        self.start().await?;
+        if self.is_read_only() {
+            return Err(Error::read_only());
+        }
+        if self.lock().lease.is_some() {
+            return Ok(());
+        }
+        let Some(key) = self.read(|state| state.stored().map(lease::of_session)).flatten() else {
+            return Ok(());
+        };
+        let lease = Lease::acquire(self.0.backend.clone(), key).await?;
+        let lease = lease.ok_or_else(|| {
+            let wait = self.0.backend.settings.exclusive_wait;
+            Error::new(
+                ErrorKind::Busy,
+                format!("another request has been using the session exclusively for more than {wait:?}"),
+            )
+        })?;
+        let _gate = self.gate().await;
+        if !self.look_again().await? {
+            // That it failed, or that the lease had run out, is in the log.
+            Box::pin(lease.release()).await.ok();
+            return Err(Error::new(
+                ErrorKind::Busy,
+                "the session has been given a new id meanwhile, under which alone it can be used exclusively now",
+            ));
+        }
+        self.lock().lease = Some(lease);
+        Ok(())
+    }
+}
