@@ -91,10 +91,11 @@ impl Backend {
         Ok(())
     }
 
-    /// The driver, once it has been opened, for what it need not be waited for. As whoever opens it, this sees to it that garbage is collected.
+    /// The driver, once it has been opened, for what it need not be waited for: not where the layer has a clock of its own, because that is not the driver's. As whoever
+    /// opens it, this sees to it that garbage is collected.
     #[inline]
     pub(crate) fn opened(&self) -> Option<&dyn Driver> {
-        let driver = self.store.opened()?;
+        let driver = self.store.opened().filter(|_| self.clock.is_systems())?;
         self.sweep();
         Some(driver)
     }
@@ -135,7 +136,8 @@ impl Backend {
         let record = self.opened()?.at_hand(&place.key, now)?;
         match self.judge(&record, now) {
             Verdict::Live => Some(Found::Session(Stored::new(place.clone(), record), now, None)),
-            Verdict::Moved | Verdict::Dead => None,
+            // What there is to say of it is said when the store has been asked.
+            Verdict::Moved | Verdict::Dead | Verdict::Unreadable => None,
         }
     }
 
@@ -170,6 +172,11 @@ impl Backend {
                     }
                     Verdict::Moved => moved = true,
                     Verdict::Dead => {}
+                    Verdict::Unreadable => tracing::warn!(
+                        target: "session_schema",
+                        bytes = record.payload().len(),
+                        "a stored session cannot be read; the visitor gets an empty one, the record is left alone"
+                    ),
                 },
             }
         }
@@ -203,12 +210,7 @@ impl Backend {
         }
         let payload = record.parsed();
         if payload.check().is_err() || payload.text().len() > self.settings.max_bytes {
-            tracing::warn!(
-                target: "session_schema",
-                bytes = payload.text().len(),
-                "a stored session cannot be read; the visitor gets an empty one, the record is left alone"
-            );
-            return Verdict::Dead;
+            return Verdict::Unreadable;
         }
         match Mark::in_payload(payload) {
             Some(mark) if mark.until > now => Verdict::Moved,
@@ -254,6 +256,7 @@ enum Verdict {
     Live,
     Moved,
     Dead,
+    Unreadable,
 }
 
 /// What stands in the place of a session that goes by a new id: where it is, as a store key, and how long requests that

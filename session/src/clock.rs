@@ -6,10 +6,16 @@ use std::time::{Duration, SystemTime};
 /// Tells the time by which sessions expire.
 ///
 /// The layer and the drivers that keep time themselves (memory, file, SQL) ask their clock and nothing else, so a test that gives them all the same one
-/// moves time instead of waiting for it: see `testing::ManualClock`. Functions are clocks too. A clock must not use a session: it is asked under the lock of one.
+/// moves time instead of waiting for it: see `testing::ManualClock`. Functions are clocks too.
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> SystemTime;
+
+    /// Whether it is the operating system's, so that whoever has just asked that need not ask this one.
+    #[doc(hidden)]
+    fn is_systems(&self) -> bool {
+        false
+    }
 }
 
 /// The clock of the operating system.
@@ -19,6 +25,10 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> SystemTime {
         SystemTime::now()
+    }
+
+    fn is_systems(&self) -> bool {
+        true
     }
 }
 
@@ -36,17 +46,15 @@ impl SharedClock {
     pub(crate) fn new(clock: impl Clock) -> Self {
         Self(Some(Arc::new(clock)))
     }
-
-    /// Whether nobody has chosen one, so that whoever has been asked for the time already need not ask again.
-    #[cfg(any(feature = "memory", feature = "cache"))]
-    pub(crate) fn is_default(&self) -> bool {
-        self.0.is_none()
-    }
 }
 
 impl Clock for SharedClock {
     fn now(&self) -> SystemTime {
         self.0.as_ref().map_or_else(|| SystemClock.now(), |clock| clock.now())
+    }
+
+    fn is_systems(&self) -> bool {
+        self.0.as_ref().is_none_or(|clock| clock.is_systems())
     }
 }
 

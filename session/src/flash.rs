@@ -85,6 +85,15 @@ impl Flash {
         self.entries.iter().map(|entry| entry.key.clone()).collect()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Lets the stored lists be, also where another program has left some as new.
+    pub(crate) fn leave_as_stored(&mut self) {
+        self.changed = false;
+    }
+
     pub(crate) fn is_changed(&self) -> bool {
         self.changed
     }

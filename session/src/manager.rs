@@ -150,7 +150,7 @@ impl SessionManager {
         {
             let clock = self.0.clock.clone();
             self.register("memory", true, move || {
-                let driver = crate::MemoryDriver::new().with_shared_clock(clock.clone());
+                let driver = crate::MemoryDriver::new().with_clock(clock.clone());
                 std::future::ready(Ok(driver))
             });
         }

@@ -17,7 +17,6 @@ use http::HeaderValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tokio::sync::Notify;
 
 use crate::backend::Backend;
 use crate::changes::Change;
@@ -32,6 +31,8 @@ use crate::state::State;
 #[cfg(feature = "axum")]
 pub(crate) use request::is_speculative;
 pub(crate) use saving::{Closing, SaveReport};
+
+use gate::Work;
 
 /// The session of a request: data under string keys, kept between the requests of one visitor.
 ///
@@ -74,8 +75,8 @@ struct Inner {
     backend: Arc<Backend>,
     source: Source,
     slot: Mutex<Slot>,
-    /// Told each time that the gate is free.
-    gate_free: Notify,
+    /// See [`Gate`](gate::Gate).
+    gate: tokio::sync::Mutex<()>,
 }
 
 /// Where the id of a session comes from.
@@ -99,8 +100,8 @@ impl Source {
 #[derive(Default)]
 struct Slot {
     phase: Phase,
-    /// Somebody has the [`Gate`](gate::Gate).
-    busy: bool,
+    /// What whoever has the [`Gate`](gate::Gate) does.
+    busy: Option<Work>,
     /// A load that may fail has begun: the response depends on the session even if that leaves no state.
     load_begun: bool,
     /// The response is known to be one that may never be seen.
@@ -551,8 +552,8 @@ impl Session {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Slot> {
-        // Of the application only its clock and the subscriber of its log run under the lock, and must not use the session. So a panic under it is theirs,
-        // and comes before something is changed or after it.
+        // No code of the application runs under the lock, but for the subscriber of its log where changes are dropped. So a panic under it has left nothing
+        // half done.
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

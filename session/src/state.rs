@@ -78,6 +78,8 @@ pub(crate) struct State {
     read_only: bool,
     /// Whether its expiry is worth moving.
     touch: Touch,
+    /// The response may never be seen: what is read by it has not been read.
+    speculative: bool,
     cookie: CookieChange,
 }
 
@@ -99,6 +101,7 @@ impl Default for State {
             new: true,
             read_only: false,
             touch: Touch::None,
+            speculative: false,
             cookie: CookieChange::Keep,
         }
     }

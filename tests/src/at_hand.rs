@@ -4,7 +4,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use session_schema::{Driver, DriverError, Expected, InMemory, MemoryDriver, OwnerIndex, Record, StoreKey, Written};
+use session_schema::testing::ManualClock;
+use session_schema::{
+    Clock, Driver, DriverError, Expected, InMemory, MemoryDriver, OwnerIndex, Record, StoreKey, Written,
+};
 
 /// Sessions in memory that are at hand though the clock is set by hand: what `MemoryDriver` does with the clock of the system.
 #[derive(Debug)]
@@ -48,6 +51,23 @@ impl Driver for AtHand {
 impl InMemory for AtHand {
     fn write_now(&self, key: &StoreKey, record: Record, expected: Expected, _now: SystemTime) -> Written {
         now(self.0.write(key, &record, expected))
+    }
+}
+
+/// A clock that is set by hand, of which it may be said that it is the system's: only where it is, a layer uses what is at hand.
+#[derive(Clone, Debug)]
+pub(crate) struct SiteClock {
+    pub(crate) clock: ManualClock,
+    pub(crate) is_systems: bool,
+}
+
+impl Clock for SiteClock {
+    fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    fn is_systems(&self) -> bool {
+        self.is_systems
     }
 }
 

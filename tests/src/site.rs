@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tower_sessions_memory_store::MemoryStore;
 
 use crate::app::App;
-use crate::at_hand::AtHand;
+use crate::at_hand::{AtHand, SiteClock};
 use crate::counting::{Calls, CountingDriver};
 use crate::faults::{Faults, FaultyDriver};
 use crate::servers::{Redis, RedisCluster};
@@ -59,6 +59,8 @@ pub struct Site {
     pub store: Arc<dyn Driver>,
     /// Whether the store forgets what has expired by itself.
     forgets: bool,
+    /// What is in memory is used without asking.
+    is_at_hand: bool,
     /// The directory of files, for as long as the site is in use.
     directory: Option<Arc<TempDir>>,
 }
@@ -100,6 +102,7 @@ impl Site {
                 backing,
                 Backing::Redis | Backing::Cluster | Backing::Cached | Backing::TowerSessions
             ),
+            is_at_hand: backing == Backing::AtHand,
             directory: directory.map(Arc::new),
         }
     }
@@ -116,7 +119,14 @@ impl Site {
 
     /// The quick way to sessions.
     pub fn layer(&self) -> SessionLayer {
-        SessionLayer::new(self.driver.clone()).with_clock(self.clock.clone())
+        SessionLayer::new(self.driver.clone()).with_clock(self.layers_clock())
+    }
+
+    fn layers_clock(&self) -> SiteClock {
+        SiteClock {
+            clock: self.clock.clone(),
+            is_systems: self.is_at_hand,
+        }
     }
 
     /// An application with default settings.
@@ -140,7 +150,7 @@ impl Site {
     pub fn manager_with(&self, config: Config) -> SessionManager {
         let manager = SessionManager::new(config)
             .expect("the settings are good")
-            .with_clock(self.clock.clone());
+            .with_clock(self.layers_clock());
         let driver = self.driver.clone();
         manager.extend("site", move || std::future::ready(Ok(driver.clone())));
         manager

@@ -1,11 +1,15 @@
 //! What a driver has in memory is what it would answer, or do, if it were asked.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::IntoResponse;
 use session_schema::testing::ManualClock;
 use session_schema::{
-    CachedDriver, Config, Driver, Expected, MemoryDriver, Record, SessionLayer, SessionManager, StoreKey, Written,
+    CachedDriver, Config, Driver, Expected, MemoryDriver, Record, Session, SessionLayer, SessionManager, StoreKey,
+    Written,
 };
 use session_tests::{App, Call, Faults, FaultyDriver, Site, on_every_driver, signed_in, user};
 
@@ -116,6 +120,141 @@ async fn the_memory_of_a_manager_is_at_hand_unless_it_has_another_clock() {
     assert!(manager.driver(None).await.unwrap().in_memory().is_some());
     let manager = manager.with_clock(ManualClock::new());
     assert!(manager.driver(None).await.unwrap().in_memory().is_none());
+}
+
+#[tokio::test]
+async fn layers_of_which_one_has_another_clock_share_a_driver_that_has_its_own() {
+    let driver = MemoryDriver::new();
+    let here = App::new(SessionLayer::new(driver.clone()));
+    let ahead = || SystemTime::now() + 24 * 60 * MINUTE;
+    let tomorrow = App::new(SessionLayer::new(driver).with_clock(ahead));
+    let browsers: Vec<_> = (0..300).map(|_| here.browser()).collect();
+    for browser in &browsers {
+        browser.visit(|session| session.put("user", 7).unwrap()).await.value();
+    }
+    for _ in 0..600 {
+        let browser = tomorrow.browser();
+        browser.visit(|session| session.put("user", 8).unwrap()).await.value();
+    }
+    for browser in &browsers {
+        assert_eq!(user(browser).await, Some(7));
+    }
+}
+
+/// A subscriber of the log that adds the owner of the current session to each line.
+struct Enriched(Arc<Mutex<Option<Session>>>);
+
+impl tracing::Subscriber for Enriched {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        let session = self.0.lock().unwrap().clone();
+        session.map(|session| session.owner());
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// Looks at the session when it is dropped.
+struct Farewell(Session);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.has("user");
+    }
+}
+
+/// Runs what may wait for a lock that its own thread has, so that the test fails then.
+fn in_time<F: Future<Output = ()>>(visits: impl FnOnce() -> F + Send + 'static) {
+    let (done, finished) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(visits());
+        done.send(()).unwrap();
+    });
+    let finished = finished.recv_timeout(Duration::from_secs(20));
+    finished.expect("nobody waits for a lock that he has himself");
+}
+
+#[test]
+fn the_log_may_look_at_the_session_of_which_it_is_told() {
+    in_time(async || {
+        let current = Arc::new(Mutex::new(None));
+        let _subscriber = tracing::subscriber::set_default(Enriched(current.clone()));
+        let browser = App::new(SessionLayer::new(MemoryDriver::new())).browser();
+        for user in 0..3 {
+            let current = current.clone();
+            let visit = browser.visit(move |session| {
+                session.put("user", user).unwrap();
+                *current.lock().unwrap() = Some(session);
+            });
+            visit.await.value();
+        }
+        let visit = browser.send(Request::new(Body::empty()), async move |request: Request| {
+            let session = Session::of(&request).unwrap();
+            *current.lock().unwrap() = Some(session.clone());
+            session.start().await.map(|()| "started").into_response()
+        });
+        assert_eq!(visit.await.body, "started");
+    });
+}
+
+#[test]
+fn what_a_function_holds_may_look_at_the_session_when_it_is_dropped() {
+    for saved_by_hand in [true, false] {
+        in_time(async move || {
+            let browser = App::new(SessionLayer::new(MemoryDriver::new())).browser();
+            browser.visit(|session| session.put("user", 7).unwrap()).await.value();
+            let visit = browser.visit_async(async move |session: Session| {
+                let farewell = Farewell(session.clone());
+                let update = move |count: &mut u32| {
+                    let _held = &farewell;
+                    *count += 1;
+                };
+                session.update("count", update).unwrap();
+                if saved_by_hand {
+                    session.save().await.unwrap();
+                }
+            });
+            visit.await.value();
+        });
+    }
+}
+
+#[test]
+fn who_loads_or_saves_in_a_loop_lets_others_go_on() {
+    in_time(async || {
+        let browser = App::new(SessionLayer::new(MemoryDriver::new())).browser();
+        browser.visit(|session| session.put("user", 7).unwrap()).await.value();
+        let visit = browser.visit_async(async |session: Session| {
+            let later = async |change: fn(&Session)| {
+                let session = session.clone();
+                tokio::spawn(async move { change(&session) });
+            };
+            later(|session| session.put("done", true).unwrap()).await;
+            while !session.has("done") {
+                session.reload().await.unwrap();
+            }
+            later(|session| session.forget(["done"]).unwrap()).await;
+            while session.has("done") {
+                session.increment("turns", 1).unwrap();
+                session.save().await.unwrap();
+            }
+        });
+        visit.await.value();
+    });
 }
 
 async fn what_was_changed_is_saved_though_the_store_has_to_be_asked_after_all(site: Site) {

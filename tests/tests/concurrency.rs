@@ -1,12 +1,17 @@
 //! Several requests of one visitor at once: nothing is lost, and nothing comes back to life.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use session_schema::Session;
-use session_tests::{Call, Counts, Log, Site, assert_silent, invalidate, on_every_driver, regenerate, signed_in, user};
+use session_tests::{
+    Backing, Call, Counts, Log, Site, assert_silent, invalidate, on_every_driver, regenerate, signed_in, user,
+};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::Level;
 
 async fn every_increment_push_update_and_put_of_64_requests_at_once_counts(site: Site) {
@@ -335,6 +340,45 @@ async fn the_response_waits_for_a_save_that_a_task_of_its_handler_has_begun(site
     assert_eq!(Value::Object(site.payload(&browser.id()).await), json!({"a": 1}));
 }
 
+async fn a_response_with_nothing_to_save_does_not_wait_for_a_task_that_reloads(site: Site) {
+    let browser = signed_in(&site).await;
+    let faults = site.faults.clone();
+    let visit = browser.visit_async(async move |session: Session| {
+        let mut held = faults.hold(Call::Read);
+        tokio::spawn(async move { session.reload().await });
+        held.reached().await;
+        held
+    });
+    let visit = timeout(Duration::from_secs(20), visit).await;
+    visit.expect("the store does not answer the task").value().release();
+}
+
+#[tokio::test]
+async fn who_waits_for_the_store_gets_a_turn_though_another_asks_it_in_a_loop() {
+    let site = Site::over(Backing::File);
+    let browser = signed_in(&site).await;
+    let visit = browser.visit_async(async |session: Session| {
+        let done = Arc::new(AtomicBool::new(false));
+        let (other, until) = (session.clone(), done.clone());
+        let turns = tokio::spawn(async move {
+            for turn in 0..1000 {
+                if until.load(Ordering::SeqCst) {
+                    return turn;
+                }
+                other.reload().await.unwrap();
+            }
+            1000
+        });
+        for _ in 0..10 {
+            session.reload().await.unwrap();
+        }
+        done.store(true, Ordering::SeqCst);
+        turns.await.unwrap()
+    });
+    let turns = visit.await.value();
+    assert!(turns < 20, "{turns} turns of another for ten");
+}
+
 #[test]
 fn handles_and_futures_go_between_threads() {
     // CONC-17
@@ -346,7 +390,7 @@ fn handles_and_futures_go_between_threads() {
     is_send_and_sync::<session_schema::SessionLayer>();
     is_send_and_sync::<session_schema::SessionManager>();
     is_send_and_sync::<session_schema::Error>();
-    let site = Site::over(session_tests::Backing::Memory);
+    let site = Site::over(Backing::Memory);
     let session = site.manager().build_session(site.driver.clone(), None);
     drop((is_send(session.start()), is_send(session.save())));
 }
@@ -369,6 +413,7 @@ on_every_driver! {
     two_requests_that_ask_for_the_first_token_get_the_same,
     changes_made_while_a_save_runs_are_saved_by_the_next,
     the_response_waits_for_a_save_that_a_task_of_its_handler_has_begun,
+    a_response_with_nothing_to_save_does_not_wait_for_a_task_that_reloads,
 }
 
 on_every_driver! {

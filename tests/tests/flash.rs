@@ -245,6 +245,24 @@ async fn a_prefetch_whose_session_is_started_by_hand_consumes_no_flash(site: Sit
     assert_eq!(sees(&browser, "notice").await, Some(json!("notice")));
 }
 
+async fn a_prefetch_leaves_what_goravel_has_left_as_new(site: Site) {
+    // FLASH-16, HTTP-08: what is new is seen by two more requests.
+    let planted = site.plant(r#"{"_flash.new":["notice"],"_flash.old":[],"notice":"hi"}"#);
+    let browser = site.app().browser();
+    browser.set_id(&planted.await);
+    for (name, value) in SPECULATIVE {
+        let request = Request::builder().header(name, value).body(Body::empty()).unwrap();
+        let seen = browser.visit_as(request, async |session| session.has("notice")).await;
+        assert!(seen.value());
+        assert_eq!(site.calls.take().write, 0, "{name}");
+    }
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        seen.push(sees(&browser, "notice").await.is_some());
+    }
+    assert_eq!(seen, [true, true, false]);
+}
+
 async fn what_the_handler_of_a_prefetch_changes_is_saved_and_flash_stays(site: Site) {
     // HTTP-08: a header that the client chooses must not switch a counter off.
     let browser = flashed(&site, &["notice"]).await;
@@ -346,6 +364,7 @@ on_every_driver! {
     flush_and_invalidate_clear_flash_and_its_lists,
     a_request_that_the_visitor_may_not_see_consumes_no_flash,
     a_prefetch_whose_session_is_started_by_hand_consumes_no_flash,
+    a_prefetch_leaves_what_goravel_has_left_as_new,
     what_the_handler_of_a_prefetch_changes_is_saved_and_flash_stays,
     a_request_that_does_not_ask_for_its_session_consumes_no_flash,
     flash_that_is_flashed_again_gets_another_request,

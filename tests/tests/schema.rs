@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use axum::body::Body;
+use axum::extract::Request;
 use proptest::prelude::*;
 use session_schema::{Config, Driver, ErrorKind, FileDriver, Session, SessionManager, SessionSchema, TypedSession};
 use session_tests::{Site, on_every_driver};
@@ -315,6 +317,24 @@ async fn a_message_waits_for_a_request_that_reads_it(site: Site) {
     assert!(last.missing(Messages::LASTING) && last.missing(Messages::WARNING));
 }
 
+async fn a_message_is_not_read_by_a_prefetch(site: Site) {
+    // FLASH-16, HTTP-08
+    let browser = site.app().browser();
+    let flash = |session: Session| {
+        TypedSession::<Messages>::from(session)
+            .flash_warning("for the visitor")
+            .unwrap()
+    };
+    browser.visit(flash).await.value();
+    let read = async |session: Session| TypedSession::<Messages>::from(session).get_warning().unwrap();
+    let prefetch = Request::builder().header("sec-purpose", "prefetch").body(Body::empty());
+    for request in [prefetch.unwrap(), Request::new(Body::empty())] {
+        let warning = browser.visit_as(request, read).await.value();
+        assert_eq!(warning.as_deref(), Some("for the visitor"));
+    }
+    assert_eq!(browser.visit_async(read).await.value(), None);
+}
+
 #[derive(SessionSchema)]
 #[session(prefix = "auth.")]
 struct Auth {
@@ -342,5 +362,6 @@ on_every_driver! {
     of_two_requests_at_once_every_change_counts,
     two_requests_at_once_do_not_count_past_the_limit_of_the_type,
     a_message_waits_for_a_request_that_reads_it,
+    a_message_is_not_read_by_a_prefetch,
     two_schemas_look_at_one_session,
 }

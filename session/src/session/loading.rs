@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Session, Source};
-use crate::backend::{Found, Place};
+use super::gate::Work;
+use super::{Session, Slot, Source};
+use crate::backend::{Backend, Found, Place};
 use crate::config::LoadErrors;
 use crate::draft::Draft;
 use crate::error::{Error, Result};
@@ -23,6 +24,7 @@ impl Session {
     /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when a change that was made before does not fit what was loaded. The session is as before then,
     /// and can be started again.
     pub async fn start(&self) -> Result<()> {
+        tokio::task::consume_budget().await;
         self.start_as(|| false).await
     }
 
@@ -37,7 +39,7 @@ impl Session {
         }
         // Boxed, because the future of every handler would be as large as this one otherwise.
         Box::pin(async {
-            let _gate = self.gate().await;
+            let _gate = self.gate(Work::Load).await;
             self.load(first).await
         })
         .await
@@ -50,7 +52,7 @@ impl Session {
             return Ok(AtHand::Loaded);
         }
         // Functions of the application must not run under the lock.
-        if slot.busy || slot.state.as_ref().is_some_and(|state| state.has_unsaved_functions()) {
+        if slot.busy.is_some() || slot.state.as_ref().is_some_and(|state| state.has_unsaved_functions()) {
             return Ok(AtHand::NotYet(None));
         }
         let (backend, timer) = (&*self.0.backend, Timer::start());
@@ -59,21 +61,12 @@ impl Session {
         let Some(found) = backend.find_at_hand(first.as_ref()) else {
             return Ok(AtHand::NotYet(first));
         };
-        report_load(&timer, &found);
-        let Found::Session(stored, now, prolonged) = found else {
-            slot.state().start_without(matches!(found, Found::Moved));
-            return Ok(AtHand::Loaded);
-        };
-        let speculative = || slot.speculative || speculative();
-        let (loaded, draft) = Loaded::new(stored, backend, now, prolonged, speculative);
-        match &mut slot.state {
-            Some(state) => {
-                let replayed = state.replay(draft);
-                state.start_with(loaded, replayed)?;
-            }
-            None => slot.state = Some(Box::new(State::of(loaded, draft))),
-        }
-        Ok(AtHand::Loaded)
+        let is_there = matches!(found, Found::Session(..));
+        let started = slot.start(found, backend, speculative);
+        // A subscriber of the log may want to know something of the session.
+        drop(slot);
+        report_load(&timer, is_there);
+        started.map(|()| AtHand::Loaded)
     }
 
     /// Asks the store; where the session is to be looked for `first` may be known. Only under the gate.
@@ -95,7 +88,7 @@ impl Session {
             Ok(found) => found,
             Err(error) => return self.go_without(error),
         };
-        report_load(&timer, &found);
+        report_load(&timer, matches!(found, Found::Session(..)));
         self.take(found)
     }
 
@@ -157,9 +150,26 @@ enum AtHand {
     NotYet(Option<Arc<Place>>),
 }
 
-fn report_load(timer: &Timer, found: &Found) {
+impl Slot {
+    /// Starts with what was found at hand; no function is unsaved.
+    fn start(&mut self, found: Found, backend: &Backend, speculative: impl FnOnce() -> bool) -> Result<()> {
+        let Found::Session(stored, now, prolonged) = found else {
+            self.state().start_without(matches!(found, Found::Moved));
+            return Ok(());
+        };
+        let speculative = || self.speculative || speculative();
+        let (loaded, draft) = Loaded::new(stored, backend, now, prolonged, speculative);
+        let Some(state) = &mut self.state else {
+            self.state = Some(Box::new(State::of(loaded, draft)));
+            return Ok(());
+        };
+        let replayed = state.replay(draft);
+        state.start_with(loaded, replayed)
+    }
+}
+
+fn report_load(timer: &Timer, found: bool) {
     if let Some(elapsed) = timer.elapsed() {
-        let found = matches!(found, Found::Session(..));
         tracing::debug!(target: "session_schema", found, ?elapsed, "a session was loaded");
     }
 }

@@ -1,5 +1,6 @@
 //! A session is loaded anew: for a task that outlives its request, and for whoever wants the session alone.
 
+use super::gate::Work;
 use super::{Phase, Session};
 use crate::draft::Draft;
 use crate::error::Result;
@@ -25,7 +26,9 @@ impl Session {
     /// As [`start`](Session::start), and [`ErrorKind::Decode`](crate::ErrorKind::Decode) when another program has replaced the session by something that cannot be
     /// read, [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when it has been given too many new ids in a row.
     pub async fn reload(&self) -> Result<()> {
-        let _gate = self.gate().await;
+        // As in `save`.
+        tokio::task::consume_budget().await;
+        let _gate = self.gate(Work::Load).await;
         let endings = self.read(State::endings).unwrap_or_default();
         let is_moved = !self.look_again().await?;
         let mut slot = self.lock();
@@ -79,7 +82,7 @@ impl Session {
                 format!("another request has been using the session exclusively for more than {wait:?}"),
             )
         })?;
-        let _gate = self.gate().await;
+        let _gate = self.gate(Work::Load).await;
         if !self.look_again().await? {
             // That it failed, or that the lease had run out, is in the log.
             Box::pin(lease.release()).await.ok();

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, HeaderValue, Request};
-use tokio::sync::Notify;
 
 use super::{Inner, Session, Source};
 use crate::backend::Backend;
@@ -41,7 +40,7 @@ impl Session {
             backend,
             source,
             slot: Mutex::default(),
-            gate_free: Notify::const_new(),
+            gate: tokio::sync::Mutex::const_new(()),
         }))
     }
 

@@ -1,7 +1,10 @@
 //! A session is saved: by whoever asks for that, and by the layer when the handler has returned.
 
+use std::sync::MutexGuard;
+
 use http::HeaderValue;
 
+use super::gate::Work;
 use super::{Phase, Session, Slot};
 use crate::backend::Backend;
 use crate::draft::Draft;
@@ -23,45 +26,51 @@ impl Session {
     /// its key. What was changed stays to be saved then, but for one thing: what a clone of the session changes while the save runs, and does not fit
     /// what has been stored by it, is dropped, and the error is of that change alone.
     pub async fn save(&self) -> Result<()> {
-        let saved = self.save_at_hand(&mut self.lock(), false);
-        if let Some(saved) = saved {
-            return saved;
+        // Who saves in a loop lets others go on, though the driver never has to be waited for.
+        tokio::task::consume_budget().await;
+        if let Some(saved) = self.save_at_hand(self.lock(), false) {
+            return saved.result;
         }
         let session = self.clone();
         RunToEnd::new(Box::pin(async move { session.save_now(false).await })).await
     }
 
     /// Saves the session if nobody has to be waited for: the driver keeps it in memory, and it is [plain](State::is_plain). `None`: nothing has been stored.
-    pub(super) fn save_at_hand(&self, slot: &mut Slot, for_response: bool) -> Option<Result<()>> {
+    fn save_at_hand(&self, mut slot: MutexGuard<'_, Slot>, for_response: bool) -> Option<SaveReport> {
         let backend = &*self.0.backend;
         let driver = backend.opened()?.in_memory()?;
         let may_tell_an_id = for_response || slot.phase != Phase::Detached;
-        let state = slot.state.as_deref_mut().filter(|state| state.is_plain())?;
-        if slot.busy {
+        if slot.busy.is_some() {
             return None;
         }
+        let state = slot.state.as_deref_mut().filter(|state| state.is_plain())?;
         let timer = Timer::start();
         let mut job = state.plan(backend, backend.now(), may_tell_an_id);
         let Some(outcome) = backend.perform_at_hand(&job, driver) else {
             state.take_back(&mut job);
             return None;
         };
+        let result = state.settle(&mut job, Ok(outcome), None, backend);
+        let report = SaveReport::new(result, backend, state);
+        // A subscriber of the log may want to know something of the session, and so may what a function given to `update` holds, when it is dropped.
+        drop(slot);
         report_save(&timer, &job);
-        Some(state.settle(&mut job, Ok(outcome), None, backend))
+        Some(report)
     }
 
     /// A save `for_response` can tell the browser an id, though a task has reloaded the session meanwhile.
     pub(super) async fn save_now(&self, for_response: bool) -> Result<()> {
-        let _gate = self.gate().await;
+        let _gate = self.gate(Work::Save).await;
         if !self.is_started() {
             // Boxed, because the future of every save would be as large as this one otherwise.
             Box::pin(self.load(None)).await?;
         }
         let backend = &*self.0.backend;
+        let now = backend.now();
         let mut job = {
             let mut slot = self.lock();
             let may_tell_an_id = for_response || slot.phase != Phase::Detached;
-            slot.state().plan(backend, backend.now(), may_tell_an_id)
+            slot.state().plan(backend, now, may_tell_an_id)
         };
         let timer = Timer::start();
         let outcome = backend.perform(&job).await;
@@ -95,11 +104,11 @@ impl Session {
             Some(_) if slot.lease.is_some() => return Closing::Changed,
             Some(state) if state.is_untouched() => return untouched,
             // A `save` that still runs, in a task that the handler left behind, has the last word on the cookie.
-            Some(state) if state.is_settled() && !slot.busy => return Closing::Unchanged,
+            Some(state) if state.is_settled() && slot.busy != Some(Work::Save) => return Closing::Unchanged,
             Some(_) => {}
         }
-        match self.save_at_hand(&mut slot, true) {
-            Some(result) => Closing::Saved(SaveReport::new(result, self.backend(), slot.state())),
+        match self.save_at_hand(slot, true) {
+            Some(report) => Closing::Saved(report),
             None => Closing::Changed,
         }
     }

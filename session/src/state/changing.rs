@@ -106,7 +106,7 @@ impl State {
 
     /// Notes that a flash that stays until it is read has been read.
     pub(crate) fn mark_read(&mut self, key: &str) {
-        if let Some((stamp, true)) = self.draft.flash.find(key)
+        if let (Some((stamp, true)), false) = (self.draft.flash.find(key), self.speculative)
             && !self.passing.iter().any(|(passing, _)| **passing == *key)
         {
             self.passing.push((key.into(), stamp));

@@ -14,6 +14,8 @@ pub(crate) struct Loaded {
     stored: Stored,
     passing: Vec<(Arc<str>, Stamp)>,
     touch: Touch,
+    /// The response may never be seen, as far as that matters.
+    speculative: bool,
 }
 
 impl Loaded {
@@ -27,19 +29,25 @@ impl Loaded {
         speculative: impl FnOnce() -> bool,
     ) -> (Self, Draft) {
         let mut draft = Draft::of(&stored.record);
-        let passing = draft.flash.passing(draft.base());
+        let mut passing = draft.flash.passing(draft.base());
         let mut touch = match (backend.settings.moved_expiry(&stored.record, &draft, now), prolonged) {
             (Some(_), _) => Touch::Due,
             (None, Some(since)) if backend.settings.cookie_expiry(&stored.record).is_some() => Touch::Done(since),
             _ => Touch::None,
         };
-        let mut aging = !passing.is_empty() || draft.flash.is_changed();
-        if (aging || matches!(touch, Touch::Due)) && speculative() {
-            (touch, aging) = (Touch::None, false);
+        let speculative = (!draft.flash.is_empty() || matches!(touch, Touch::Due)) && speculative();
+        if speculative {
+            touch = Touch::None;
+            passing = Vec::new();
+            draft.flash.leave_as_stored();
         }
         backend.settings.note_beginning(&mut draft, now);
-        let passing = if aging { passing } else { Vec::new() };
-        let loaded = Self { stored, passing, touch };
+        let loaded = Self {
+            stored,
+            passing,
+            touch,
+            speculative,
+        };
         (loaded, draft)
     }
 }
@@ -70,6 +78,7 @@ impl State {
             draft,
             passing: loaded.passing,
             touch: loaded.touch,
+            speculative: loaded.speculative,
             new: false,
             ..Self::default()
         }
@@ -85,6 +94,7 @@ impl State {
         replayed.fit?;
         (self.draft, self.changes) = (replayed.draft, replayed.changes);
         (self.passing, self.touch) = (loaded.passing, loaded.touch);
+        self.speculative = loaded.speculative;
         match self.renewed {
             true => self.rotate_token()?,
             false => self.id = Some(loaded.stored.id),

@@ -68,8 +68,7 @@ impl<D: Driver> CachedDriver<D> {
         self
     }
 
-    /// Takes the time from `clock`, which is to be that of the driver inside. Without this it is the system's, and what need not be waited for goes by the clock
-    /// of the layer: give a layer with a clock of its own a driver with the same.
+    /// Takes the time from `clock`, which is to be that of the driver inside.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = SharedClock::new(clock);
@@ -118,8 +117,8 @@ impl<D: Driver> Driver for CachedDriver<D> {
     }
 
     fn at_hand(&self, key: &StoreKey, now: SystemTime) -> Option<Record> {
-        // The layer's clock is as good as ours, if that is nobody's in particular.
-        self.clock.is_default().then(|| self.records.get(key, now)).flatten()
+        // A layer that goes by the system's clock has just asked it.
+        self.clock.is_systems().then(|| self.records.get(key, now)).flatten()
     }
 
     async fn read_fresh(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {

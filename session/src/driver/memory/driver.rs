@@ -67,17 +67,10 @@ impl MemoryDriver {
         }
     }
 
-    /// Takes the time from `clock`. Clones made before keep theirs. Without this it is the system's, and what need not be waited for goes by the clock of the
-    /// layer: give a layer with a clock of its own a driver with the same.
+    /// Takes the time from `clock`. Clones made before keep theirs.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = SharedClock::new(clock);
-        self
-    }
-
-    /// Shares the clock of a manager. [`with_clock`](Self::with_clock) would take that for a clock of the driver's own, even where it is the system's.
-    pub(crate) fn with_shared_clock(mut self, clock: SharedClock) -> Self {
-        self.clock = clock;
         self
     }
 
@@ -122,8 +115,8 @@ impl Driver for MemoryDriver {
     }
 
     fn at_hand(&self, key: &StoreKey, now: SystemTime) -> Option<Record> {
-        // The layer's clock is as good as ours, if that is nobody's in particular.
-        let record = self.clock.is_default().then(|| self.shard(key).get(key).cloned());
+        // A layer that goes by the system's clock has just asked it.
+        let record = self.clock.is_systems().then(|| self.shard(key).get(key).cloned());
         record.flatten().filter(|record| !record.is_expired(now))
     }
 
@@ -132,7 +125,7 @@ impl Driver for MemoryDriver {
     }
 
     fn in_memory(&self) -> Option<&dyn InMemory> {
-        self.clock.is_default().then_some(self)
+        self.clock.is_systems().then_some(self)
     }
 
     async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError> {
