@@ -163,7 +163,7 @@ pub(crate) struct CookieWriter {
     template: Box<str>,
     removal: HeaderValue,
     /// The last expiry that was written: whoever begins a session in the same second has the same.
-    last: Arc<Mutex<Written>>,
+    last: Arc<Mutex<RenderedExpiry>>,
 }
 
 impl CookieWriter {
@@ -203,7 +203,7 @@ impl CookieWriter {
         let expiry = Expiry::new(now, expires_at);
         match self.last.try_lock() {
             Ok(mut last) => self.value(id, last.text_of(expiry)),
-            Err(_) => self.value(id, Written::default().text_of(expiry)),
+            Err(_) => self.value(id, RenderedExpiry::default().text_of(expiry)),
         }
     }
 
@@ -254,12 +254,12 @@ impl fmt::Display for Expiry {
 
 /// An expiry and its text, once there was one.
 #[derive(Debug, Default)]
-struct Written {
+struct RenderedExpiry {
     expiry: Expiry,
     text: String,
 }
 
-impl Written {
+impl RenderedExpiry {
     fn text_of(&mut self, expiry: Expiry) -> &str {
         if self.text.is_empty() || self.expiry != expiry {
             self.text = expiry.to_string();

@@ -24,7 +24,6 @@ impl Session {
     /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when a change that was made before does not fit what was loaded. The session is as before then,
     /// and can be started again.
     pub async fn start(&self) -> Result<()> {
-        tokio::task::consume_budget().await;
         self.start_as(|| false).await
     }
 

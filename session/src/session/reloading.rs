@@ -26,8 +26,6 @@ impl Session {
     /// As [`start`](Session::start), and [`ErrorKind::Decode`](crate::ErrorKind::Decode) when another program has replaced the session by something that cannot be
     /// read, [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when it has been given too many new ids in a row.
     pub async fn reload(&self) -> Result<()> {
-        // As in `save`.
-        tokio::task::consume_budget().await;
         let _gate = self.gate(Work::Load).await;
         let endings = self.read(State::endings).unwrap_or_default();
         let is_moved = !self.look_again().await?;
