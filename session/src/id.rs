@@ -78,8 +78,8 @@ impl fmt::Debug for SessionId {
 }
 
 /// Random bytes of the operating system, fetched for 64 ids at once: the system call costs more than the rest of a new session. They
-/// are wiped as they are used. A process that is forked, or a machine that is started twice from one snapshot, uses them once more, so the two may make the same id: a store
-/// takes it from one of them only, and the other makes another.
+/// are wiped as they are used. A process that is forked, or a machine that is started twice from one snapshot, uses them once more, so
+/// the two may make the same id: a store takes it from one of them only, and the other makes another.
 struct Reserve {
     bytes: [[u8; RANDOM_LEN]; RESERVE_LEN],
     left: usize,

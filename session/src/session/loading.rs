@@ -27,7 +27,7 @@ impl Session {
         self.start_as(|| false).await
     }
 
-    /// Loads the session for a request that is perhaps `speculative`. That is looked at only where something depends on it.
+    /// Loads the session for a request that is perhaps `speculative`. Where it is at hand that is looked at only if something depends on it.
     pub(crate) async fn start_as(&self, speculative: impl Fn() -> bool) -> Result<()> {
         let first = match self.start_at_hand(&speculative)? {
             AtHand::Loaded => return Ok(()),

@@ -22,8 +22,8 @@ impl Session {
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or [`ErrorKind::Driver`](crate::ErrorKind::Driver) when the store fails,
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when too many others save the same session, [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) when it has
     /// become too large, [`ErrorKind::Decode`](crate::ErrorKind::Decode) when another program has replaced it by something that cannot be read,
-    /// [`ErrorKind::Committed`](crate::ErrorKind::Committed) when it would need an id that the browser cannot be told any more, [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when an `increment`, `push` or `update` does not fit what another request has stored under
-    /// its key. What was changed stays to be saved then, but for one thing: what a clone of the session changes while the save runs, and does not fit
+    /// [`ErrorKind::Committed`](crate::ErrorKind::Committed) when it would need an id that the browser cannot be told any more,
+    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when an `increment`, `push` or `update` does not fit what another request has stored under its key. What was changed stays to be saved then, but for one thing: what a clone of the session changes while the save runs, and does not fit
     /// what has been stored by it, is dropped, and the error is of that change alone.
     pub async fn save(&self) -> Result<()> {
         // Who saves in a loop lets others go on, though the driver never has to be waited for.
@@ -59,7 +59,7 @@ impl Session {
     }
 
     /// A save `for_response` can tell the browser an id, though a task has reloaded the session meanwhile.
-    pub(super) async fn save_now(&self, for_response: bool) -> Result<()> {
+    async fn save_now(&self, for_response: bool) -> Result<()> {
         let _gate = self.gate(Work::Save).await;
         if !self.is_started() {
             // Boxed, because the future of every save would be as large as this one otherwise.

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use session_schema::{Driver, DriverError, Expected, MemoryDriver, Record, StoreKey, Version, Written};
 use session_tests::{Backing, Browser, Log, Site};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tracing::Level;
 
 use super::exclusive::{begun, charge_within, die_holding, holding};
@@ -33,20 +34,25 @@ fn warnings(log: &Log) -> Vec<String> {
     log.at(Level::WARN).into_iter().map(|entry| entry.message).collect()
 }
 
+/// The handler goes on for five times nine seconds, and then ends.
+async fn stays_taken_until_the_end(site: &Site, browser: &Browser, holder: JoinHandle<StatusCode>, end: &Notify) {
+    for _ in 0..5 {
+        site.clock.advance(Duration::from_secs(9));
+        tokio::time::sleep(A_RENEWAL).await;
+    }
+    assert!(is_taken(site, browser).await);
+    end.notify_one();
+    assert_eq!(holder.await.unwrap(), StatusCode::OK);
+    assert!(!is_taken(site, browser).await);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_lives_has_it_for_as_long_as_he_needs_it() {
     let (log, site) = (Log::capture(), Site::over(Backing::Memory));
     let browser = begun(&site).await;
     let end = Arc::new(Notify::new());
     let holder = holding(&browser, end.clone()).await;
-    for _ in 0..5 {
-        site.clock.advance(Duration::from_secs(9));
-        tokio::time::sleep(A_RENEWAL).await;
-    }
-    assert!(is_taken(&site, &browser).await);
-    end.notify_one();
-    assert_eq!(holder.await.unwrap(), StatusCode::OK);
-    assert!(!is_taken(&site, &browser).await);
+    stays_taken_until_the_end(&site, &browser, holder, &end).await;
     assert!(warnings(&log).is_empty(), "{:?}", warnings(&log));
 }
 
@@ -96,14 +102,7 @@ async fn a_holder_knows_his_own_though_the_answer_to_a_renewal_got_lost() {
     let end = Arc::new(Notify::new());
     let holder = holding(&browser, end.clone()).await;
     site.faults.lose_next_answer();
-    for _ in 0..5 {
-        site.clock.advance(Duration::from_secs(9));
-        tokio::time::sleep(A_RENEWAL).await;
-    }
-    assert!(is_taken(&site, &browser).await);
-    end.notify_one();
-    assert_eq!(holder.await.unwrap(), StatusCode::OK);
-    assert!(!is_taken(&site, &browser).await);
+    stays_taken_until_the_end(&site, &browser, holder, &end).await;
     let warned = warnings(&log);
     assert!(
         warned.len() == 1 && warned[0].contains("could not be prolonged"),
