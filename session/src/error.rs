@@ -16,8 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The error is opaque: ask [`kind`](Error::kind) what to do about it. Its texts name keys and Rust
 /// types, never ids or stored values.
 ///
-/// With the feature `axum` it is a response: 503 when the store is out of reach or too busy with this very session, 423 when
-/// another request has it for itself, 500 otherwise, with an empty body. What happened is in the log.
+/// With the feature `axum` it is a response with the [`status`](Error::status) of its kind and an empty body. What happened is in the log.
 ///
 /// It is one pointer, so that a `Result` of what can go wrong is hardly larger than what goes well.
 pub struct Error(Box<Reason>);
@@ -52,6 +51,10 @@ pub enum ErrorKind {
     TooLarge,
     /// Another request has been using the session exclusively for longer than this one may wait, or has given it a new id meanwhile.
     Busy,
+    /// The session has been given a new id, or another owner, since the request loaded it: nothing of the request was saved. Trying again helps.
+    Superseded,
+    /// A sign-in was refused: the session that the request loaded has ended. Nobody was signed in.
+    SignInRefused,
 }
 
 impl Error {
@@ -74,11 +77,14 @@ impl Error {
         self.0.kind
     }
 
-    /// The status of the response that the error becomes.
-    pub(crate) fn status(&self) -> StatusCode {
+    /// The status of the response that the error becomes: 503 when the store is out of reach or too many requests save the same session, 423
+    /// when another request has it exclusively, 409 when the session has been given a new id or another owner, or has ended, in a way that this
+    /// request must not follow, and 500 otherwise.
+    pub fn status(&self) -> StatusCode {
         match self.kind() {
             ErrorKind::Unavailable | ErrorKind::Conflict => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Busy => StatusCode::LOCKED,
+            ErrorKind::Superseded | ErrorKind::SignInRefused => StatusCode::CONFLICT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
