@@ -239,7 +239,7 @@ impl Changes {
     pub(crate) fn leave(&self, owner: &str) -> bool {
         let named = self.list.iter().rev().find_map(|change| match change {
             Change::Owner(owner) => Some(owner.as_deref()),
-            Change::Flush(_) => Some(None),
+            Change::Flush(_) | Change::RemoveAll => Some(None),
             _ => None,
         });
         named.is_some_and(|named| named != Some(owner))

@@ -251,7 +251,7 @@ impl Session {
     ///
     /// Those of every [change](Session#errors).
     pub fn flush(&self) -> Result<()> {
-        self.change(|state| match state.owner().is_some() {
+        self.change(|state| match state.is_ended_by(None) {
             true => state.invalidate(),
             false => state.flush(),
         })
@@ -266,7 +266,7 @@ impl Session {
     pub fn replace(&self, content: Map<String, Value>) -> Result<()> {
         let content = encoded(content)?;
         self.change(|state| {
-            match state.owner().is_some() {
+            match state.is_ended_by(None) {
                 true => state.invalidate()?,
                 false => state.remove_all()?,
             }
