@@ -11,13 +11,14 @@ mod reading;
 mod replaying;
 mod saving;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::backend::Stored;
 use crate::changes::Changes;
 use crate::draft::Draft;
-use crate::flash::Stamp;
+use crate::flash::Passing;
 use crate::id::SessionId;
 use crate::payload::Text;
 
@@ -60,9 +61,9 @@ pub(crate) struct State {
     /// How often the application has added to `changes`, or emptied it.
     revision: u64,
     /// Values for this request only, in front of everything else.
-    shown: Vec<(Arc<str>, Text)>,
+    shown: BTreeMap<Arc<str>, Text>,
     /// Flash that ages when this request saves.
-    passing: Vec<(Arc<str>, Stamp)>,
+    passing: Passing,
     /// `regenerate` was called: the stored session is to go by `id`.
     renewed: bool,
     /// The session that `invalidate` ended; before loading, that it is to be ended.
@@ -91,8 +92,8 @@ impl Default for State {
             draft: Draft::empty(),
             changes: Changes::default(),
             revision: 0,
-            shown: Vec::new(),
-            passing: Vec::new(),
+            shown: BTreeMap::new(),
+            passing: Passing::new(),
             renewed: false,
             ended: None,
             end_what_is_found: false,

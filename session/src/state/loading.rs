@@ -1,18 +1,18 @@
 //! What was found in the store, and what a session becomes when its record has gone.
 
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::{CookieChange, Origin, Replayed, State, Touch, warn_of_dropped_changes};
 use crate::backend::{Backend, Stored};
+use crate::changes::Changes;
 use crate::draft::Draft;
 use crate::error::Result;
-use crate::flash::Stamp;
+use crate::flash::Passing;
 
 /// A session that was found in the store, and what is due because of that.
 pub(crate) struct Loaded {
     stored: Stored,
-    passing: Vec<(Arc<str>, Stamp)>,
+    passing: Passing,
     touch: Touch,
     /// The response may never be seen, as far as that matters.
     speculative: bool,
@@ -38,7 +38,7 @@ impl Loaded {
         let speculative = (!draft.flash.is_empty() || matches!(touch, Touch::Due)) && speculative();
         if speculative {
             touch = Touch::None;
-            passing = Vec::new();
+            passing = Passing::new();
             draft.flash.leave_as_stored();
         }
         backend.settings.note_beginning(&mut draft, now);
@@ -92,7 +92,8 @@ impl State {
             return Ok(());
         }
         replayed.fit?;
-        (self.draft, self.changes) = (replayed.draft, replayed.changes);
+        self.draft = replayed.draft;
+        self.changes.become_others(replayed.changes);
         (self.passing, self.touch) = (loaded.passing, loaded.touch);
         self.speculative = loaded.speculative;
         match self.renewed {
@@ -149,7 +150,8 @@ impl State {
     pub(crate) fn rebase(&mut self, stored: Stored, endings: u32, replayed: Replayed) -> Result<()> {
         if self.endings == endings {
             replayed.fit?;
-            (self.draft, self.changes) = (replayed.draft, replayed.changes);
+            self.draft = replayed.draft;
+            self.changes.become_others(replayed.changes);
             self.origin = Origin::Stored(stored);
         }
         Ok(())
@@ -171,7 +173,7 @@ impl State {
 
     /// The record is gone. What was changed has no place any more.
     pub(super) fn lose(&mut self) {
-        if !self.changes.is_empty() {
+        if self.has_changed() {
             warn_of_dropped_changes();
         }
         self.origin = Origin::Lost;
@@ -190,7 +192,7 @@ impl State {
 
     pub(super) fn forget_everything(&mut self) {
         self.draft = Draft::empty();
-        self.changes.clear();
+        self.changes.become_others(Changes::default());
         self.revision += 1;
         self.shown.clear();
         self.passing.clear();

@@ -1,5 +1,6 @@
 //! What a save has to do, and what becomes of the session by it.
 
+use std::collections::btree_map::Entry;
 use std::time::SystemTime;
 
 use http::HeaderValue;
@@ -24,7 +25,13 @@ impl State {
     /// Whether there are changes that no save has been asked to store.
     pub(crate) fn has_unsaved(&self) -> bool {
         let kept = !matches!(self.origin, Origin::Lost);
-        kept && !self.changes.is_empty() && (self.draft.has_edits() || !self.is_started()) || self.ended.is_some()
+        kept && self.has_changed() || self.ended.is_some()
+    }
+
+    /// Whether there are changes that come to something, as far as can be said before the session is loaded.
+    pub(super) fn has_changed(&self) -> bool {
+        let differs = self.draft.has_edits() || self.draft.flash.is_changed() || !self.is_started();
+        differs && !self.changes.is_empty()
     }
 
     /// Whether the session was never loaded, and there is nothing to save.
@@ -85,7 +92,7 @@ impl State {
         self.age()?;
         self.draft.seal();
         Ok(match &self.origin {
-            Origin::Lost if self.changes.is_empty() => Plan::Nothing,
+            Origin::Lost if !self.has_changed() => Plan::Nothing,
             Origin::Lost => Plan::Drop,
             Origin::Waiting | Origin::Fresh if self.draft.is_empty() => Plan::Nothing,
             Origin::Waiting | Origin::Fresh => Plan::Create {
@@ -120,13 +127,13 @@ impl State {
     #[inline]
     fn age(&mut self) -> Result<()> {
         let mut passing = std::mem::take(&mut self.passing);
-        passing.retain(|(key, seen)| self.draft.flash.find(key).is_some_and(|(stamp, _)| stamp == *seen));
+        passing.retain(|key, seen| self.draft.flash.find(key).is_some_and(|(stamp, _)| stamp == *seen));
         if passing.is_empty() {
             return Ok(());
         }
-        for (key, _) in &passing {
-            if let (None, Some(text)) = (self.shown_at(key), self.draft.text(key)) {
-                self.shown.push((key.clone(), text));
+        for key in passing.keys() {
+            if let (Entry::Vacant(shown), Some(text)) = (self.shown.entry(key.clone()), self.draft.text(key)) {
+                shown.insert(text);
             }
         }
         self.make(Change::Age(passing))
@@ -203,7 +210,8 @@ impl State {
             }
             _ => false,
         };
-        (self.draft, self.changes) = (replayed.draft, replayed.changes);
+        self.draft = replayed.draft;
+        self.changes.become_others(replayed.changes);
         self.touch = Touch::None;
         // `regenerate` may have been called while the save ran; another request's new id stands.
         self.renewed = self.id != job.id && !stored.joined;
