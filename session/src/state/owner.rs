@@ -50,8 +50,7 @@ impl State {
         let shown = std::mem::take(&mut self.shown);
         self.end_session(true)?;
         self.shown = shown;
-        let before = std::mem::replace(&mut self.changes, own.changes);
-        self.afterwards.drop_changes(before);
+        self.changes.become_others(own.changes);
         self.draft = own.draft;
         own.fit
     }
