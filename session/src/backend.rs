@@ -18,7 +18,7 @@ use crate::record::Record;
 use crate::store::{Limited, Store};
 
 /// How many ids of one request are looked up.
-const CANDIDATES: usize = 8;
+pub(crate) const CANDIDATES: usize = 8;
 
 /// Store, settings and clock of the sessions of a layer.
 pub(crate) struct Backend {
@@ -39,9 +39,6 @@ pub(crate) struct Stored {
 pub(crate) struct Place {
     pub(crate) id: SessionId,
     pub(crate) key: StoreKey,
-    /// Another request has given the session a new id, which is not ours to know. While a save runs, `key` and `record` are those of
-    /// the session under that id; a request that goes on after it has what it had seen before, under the id that was given up.
-    pub(crate) joined: bool,
 }
 
 impl Stored {
@@ -53,10 +50,9 @@ impl Stored {
         &self.place
     }
 
-    /// The session goes by a new id: from now on it is found under `key`.
-    pub(crate) fn join(&mut self, key: StoreKey) {
-        let (id, joined) = (self.id, true);
-        self.place = Arc::new(Place { id, key, joined });
+    /// The same session, as it is stored now.
+    pub(crate) fn with_record(self, record: Record) -> Self {
+        Self { record, ..self }
     }
 }
 
@@ -122,8 +118,8 @@ impl Backend {
     /// Where the session of an id is. Shared, so that what waits for the store holds a pointer and not two strings.
     #[inline]
     pub(crate) fn place_of(&self, id: SessionId) -> Arc<Place> {
-        let (key, joined) = (self.key_of(&id), false);
-        Arc::new(Place { id, key, joined })
+        let key = self.key_of(&id);
+        Arc::new(Place { id, key })
     }
 
     /// What can be said without waiting for the store: of a request without an id, and of one whose first id leads to a place where the driver has a
@@ -132,8 +128,10 @@ impl Backend {
         let Some(place) = first else {
             return Some(Found::Nothing);
         };
+        // Only where the clock is the system's: another one is the application's, and this is done under the session's lock.
+        let driver = self.opened()?;
         let now = self.now();
-        let record = self.opened()?.at_hand(&place.key, now)?;
+        let record = driver.at_hand(&place.key, now)?;
         match self.judge(&record, now) {
             Verdict::Live => Some(Found::Session(Stored::new(place.clone(), record), now, None)),
             // What there is to say of it is said when the store has been asked.
@@ -202,6 +200,11 @@ impl Backend {
             Some((record, prolonged)) => (Some(record), prolonged.then_some(begun)),
             None => (None, None),
         })
+    }
+
+    /// Whether a record is a session that a request can load.
+    pub(crate) fn is_live(&self, record: &Record, now: SystemTime) -> bool {
+        matches!(self.judge(record, now), Verdict::Live)
     }
 
     fn judge(&self, record: &Record, now: SystemTime) -> Verdict {

@@ -144,7 +144,13 @@ impl Change {
                     draft.set(&key::TOKEN.into(), Some(quoted(token)));
                 }
             }
-            Self::Owner(owner) => draft.owner = owner.clone(),
+            Self::Owner(owner) => {
+                // A sign-in begins the absolute lifetime anew.
+                if owner.is_some() && draft.owner != *owner {
+                    draft.set(&key::CREATED.into(), None);
+                }
+                draft.owner = owner.clone();
+            }
             Self::Lifetime(lifetime) => {
                 let text = lifetime.map(|lifetime| lifetime_in_millis(lifetime).to_string());
                 draft.set(&key::LIFETIME.into(), text.map(Arc::from));
@@ -157,7 +163,7 @@ impl Change {
     /// this request has made of the one before: whoever planted the old id would know it.
     pub(crate) fn apply_under_new_id(&self, draft: &mut Draft) -> Result<()> {
         match self {
-            Self::FirstToken(_) | Self::Token(_) | Self::RotatedToken(_) => Ok(()),
+            change if change.is_of_token() => Ok(()),
             Self::Flush(_) => {
                 let token = draft.get(key::TOKEN).map(Arc::from);
                 draft.flush();
@@ -166,6 +172,16 @@ impl Change {
             }
             other => other.apply(draft),
         }
+    }
+
+    /// Whether it concerns the CSRF token alone, which belongs to one id.
+    pub(crate) fn is_of_token(&self) -> bool {
+        matches!(self, Self::FirstToken(_) | Self::Token(_) | Self::RotatedToken(_))
+    }
+
+    /// Whether it comes with reading a session: nobody misses it where it cannot be saved.
+    fn comes_with_reading(&self) -> bool {
+        matches!(self, Self::FirstToken(_) | Self::Age(_))
     }
 
     /// Whether applying the change may call a function of the application.
@@ -214,8 +230,24 @@ impl Changes {
         self.list.iter()
     }
 
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+    /// Whether the application says whose session it is.
+    pub(crate) fn names_owner(&self) -> bool {
+        self.list.iter().any(|change| matches!(change, Change::Owner(Some(_))))
+    }
+
+    /// Whether these changes leave the session of `owner` to somebody else, or to nobody.
+    pub(crate) fn leave(&self, owner: &str) -> bool {
+        let named = self.list.iter().rev().find_map(|change| match change {
+            Change::Owner(owner) => Some(owner.as_deref()),
+            Change::Flush(_) => Some(None),
+            _ => None,
+        });
+        named.is_some_and(|named| named != Some(owner))
+    }
+
+    /// Whether the application has changed nothing: all of it comes with reading.
+    pub(crate) fn come_with_reading(&self) -> bool {
+        self.list.iter().all(Change::comes_with_reading)
     }
 
     /// Puts the changes back in front of those that were made while a save of them failed.

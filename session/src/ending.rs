@@ -7,12 +7,11 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, Stored};
+use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{SessionId, StoreKey};
+use crate::id::SessionId;
 use crate::lease::{self, Lease};
 use crate::record::Record;
-use crate::save::emptied;
 
 /// How often somebody searches whose notice does not last.
 const SEARCHES: usize = 8;
@@ -35,24 +34,10 @@ impl Backend {
         Err(busy())
     }
 
+    /// `except` is the id as it stands: where another request has given that session a new id, whoever has that one may not be the visitor.
     async fn end_all(&self, owner: &str, except: Option<SessionId>) -> Result<u64> {
-        let except = match except {
-            Some(id) => Some(self.present_key_of(id).await?),
-            None => None,
-        };
+        let except = except.map(|id| self.key_of(&id));
         self.store.owners()?.destroy_sessions_of(owner, except.as_ref()).await
-    }
-
-    /// Where the session with this id is now.
-    async fn present_key_of(&self, id: SessionId) -> Result<StoreKey> {
-        let place = self.place_of(id);
-        let key = place.key;
-        match self.newest(Stored::new(place, emptied()), self.now()).await {
-            Ok(newest) => Ok(newest.map_or(key, |stored| stored.key)),
-            // What cannot be read goes nowhere.
-            Err(error) if error.kind() == ErrorKind::Decode => Ok(key),
-            Err(error) => Err(error),
-        }
     }
 
     /// Whether the sessions of whom a record belongs to are being ended.

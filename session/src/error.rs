@@ -103,6 +103,21 @@ impl Error {
         )
     }
 
+    /// A save of `kind` [`Superseded`](ErrorKind::Superseded) or [`SignInRefused`](ErrorKind::SignInRefused).
+    pub(crate) fn refused(kind: ErrorKind) -> Self {
+        Self::new(
+            kind,
+            match kind {
+                ErrorKind::SignInRefused => {
+                    "the sign-in was refused: another request has ended the session, or given it a new id, so nobody is signed in; sign in again"
+                }
+                _ => {
+                    "another request has given the session a new id, which this request must not follow: nothing of this request was saved; try again"
+                }
+            },
+        )
+    }
+
     pub(crate) fn no_more_cookie() -> Self {
         Self::new(
             ErrorKind::Committed,

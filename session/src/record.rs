@@ -16,6 +16,8 @@ pub struct Record {
     expires_at: SystemTime,
     owner: Option<Arc<str>>,
     version: Version,
+    /// It comes from a cache, so the store may have another one by now.
+    cached: bool,
 }
 
 impl Record {
@@ -30,7 +32,20 @@ impl Record {
             expires_at,
             owner: None,
             version: Version::default(),
+            cached: false,
         }
+    }
+
+    /// The same record, taken from a cache.
+    #[cfg(feature = "cache")]
+    pub(crate) fn from_cache(mut self) -> Self {
+        self.cached = true;
+        self
+    }
+
+    /// Whether it was taken from a cache: then nobody knows whether the store still had it when it was read.
+    pub(crate) fn is_cached(&self) -> bool {
+        self.cached
     }
 
     /// The same record, belonging to `owner`: a name, or an `Option` of one.

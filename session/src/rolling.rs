@@ -7,12 +7,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::backend::{Backend, Stored};
 use crate::error::Result;
 use crate::id::StoreKey;
-use crate::save::Outcome;
+use crate::save::{Newest, Outcome};
 
 /// How long a request may take so that the store is not asked again.
 const QUICK: Duration = Duration::from_millis(100);
@@ -48,14 +48,16 @@ impl Backend {
         }
     }
 
-    /// Whether a session that was prolonged `since` is still there.
-    pub(crate) async fn confirm(&self, stored: Stored, since: Instant, now: std::time::SystemTime) -> Result<Outcome> {
-        if since.elapsed() < QUICK && !self.store.endings.may_have_ended(&stored.key, since) {
+    /// Whether a session is still there that was prolonged `since`, or that an earlier save of the request has stored.
+    pub(crate) async fn confirm(&self, stored: Stored, since: Option<Instant>, now: SystemTime) -> Result<Outcome> {
+        if since.is_some_and(|since| since.elapsed() < QUICK && !self.store.endings.may_have_ended(&stored.key, since))
+        {
             return Ok(Outcome::Stored(stored));
         }
-        Ok(match self.newest(stored, now).await? {
-            Some(newest) => Outcome::Stored(newest),
-            None => Outcome::Gone,
+        Ok(match self.newest(&stored, now).await? {
+            Newest::Live(newest) => Outcome::Stored(stored.with_record(newest)),
+            Newest::Moved => Outcome::Merged(stored),
+            Newest::Gone => Outcome::Gone,
         })
     }
 }

@@ -4,13 +4,14 @@
 mod for_testing;
 mod gate;
 mod loading;
+mod locked;
 mod reloading;
 mod request;
 mod saving;
 mod texts;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -19,20 +20,20 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::backend::Backend;
-use crate::changes::Change;
 use crate::codec;
 use crate::cookie;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::SessionId;
 use crate::lease::Lease;
 use crate::payload::is_reserved;
-use crate::state::State;
+use crate::state::{Base, State};
 
 #[cfg(feature = "axum")]
 pub(crate) use request::is_speculative;
 pub(crate) use saving::{Closing, SaveReport};
 
 use gate::Work;
+use locked::Locked;
 
 /// The session of a request: data under string keys, kept between the requests of one visitor.
 ///
@@ -243,16 +244,21 @@ impl Session {
         self.change(|state| keys.iter().try_for_each(|key| state.forget(key.as_ref())))
     }
 
-    /// Removes everything: values, flash, the owner, and the CSRF token, in whose place there is another. Id and lifetime stay.
+    /// Removes everything: values, flash, and the CSRF token, in whose place there is another. Id and lifetime stay, unless the session has an
+    /// owner: then this is a sign-out, as by [`invalidate`](Session::invalidate).
     ///
     /// # Errors
     ///
     /// Those of every [change](Session#errors).
     pub fn flush(&self) -> Result<()> {
-        self.change(State::flush)
+        self.change(|state| match state.owner().is_some() {
+            true => state.invalidate(),
+            false => state.flush(),
+        })
     }
 
-    /// Makes `content` all that the application has stored. The CSRF token and the owner stay.
+    /// Makes `content` all that the application has stored. The CSRF token stays, unless the session has an owner: then this ends it, as
+    /// [`invalidate`](Session::invalidate) does, and begins another with `content`.
     ///
     /// # Errors
     ///
@@ -260,7 +266,10 @@ impl Session {
     pub fn replace(&self, content: Map<String, Value>) -> Result<()> {
         let content = encoded(content)?;
         self.change(|state| {
-            state.remove_all()?;
+            match state.owner().is_some() {
+                true => state.invalidate()?,
+                false => state.remove_all()?,
+            }
             content.into_iter().try_for_each(|(key, text)| state.put(&key, text))
         })
     }
@@ -494,21 +503,42 @@ impl Session {
         self.change(|state| state.set_lifetime(None))
     }
 
-    /// Whose session it is.
+    /// Whose session it is: who is signed in.
     pub fn owner(&self) -> Option<String> {
-        self.read(State::owner).flatten()
+        self.read(|state| state.owner().map(str::to_owned)).flatten()
     }
 
-    /// Says whose session it is, for "all sessions of user 42" ([`SessionManager::sessions_of`](crate::SessionManager::sessions_of)).
+    /// Says whose session it is, for "all sessions of user 42" ([`SessionManager::sessions_of`](crate::SessionManager::sessions_of)). An `owner` field of
+    /// a schema does it by itself.
+    ///
+    /// * From nobody to somebody, a sign-in: the session gets a new id, as by [`regenerate`](Session::regenerate), and keeps its data.
+    /// * From somebody to somebody else, or to nobody: the session ends, as by [`invalidate`](Session::invalidate), and what belonged to the first owner with
+    ///   it. What this request has changed, and not saved yet, is in the next one.
+    /// * The owner that the session has already: no change, and no new id.
     ///
     /// # Errors
     ///
-    /// Those of every [change](Session#errors).
+    /// Those of every [change](Session#errors). Saving fails with [`ErrorKind::SignInRefused`](crate::ErrorKind::SignInRefused) where the session
+    /// has ended since it was loaded, and the owner is the one that it had.
     pub fn set_owner(&self, owner: Option<&str>) -> Result<()> {
-        self.change(|state| match state.owner().as_deref() == owner {
-            true => Ok(()),
-            false => state.make(Change::Owner(owner.map(Arc::from))),
-        })
+        let ends = |state: &State| state.is_ended_by(owner);
+        let named = self.change(|state| match ends(state) {
+            true => Ok(false),
+            false => state.name_owner(owner).map(|()| true),
+        })?;
+        if named {
+            return Ok(());
+        }
+        self.replayed(
+            |_| Base::Nothing,
+            |slot, own| {
+                let state = slot.writable()?;
+                if ends(state) {
+                    state.start_over(own)?;
+                }
+                state.name_owner(owner)
+            },
+        )
     }
 }
 
@@ -532,35 +562,35 @@ impl Session {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
-        let mut slot = self.lock();
-        if slot.phase == Phase::Committed {
-            drop(slot);
+        let changed = self.lock().writable().and_then(change);
+        if let Err(error) = &changed
+            && error.kind() == ErrorKind::Committed
+        {
             tracing::error!(target: "session_schema", "a session was changed after its response had been sent; the change is refused");
-            return Err(Error::committed());
         }
-        let state = slot.state();
-        match state.is_read_only() {
-            true => Err(Error::read_only()),
-            false => change(state),
-        }
+        changed
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slot> {
+    fn lock(&self) -> Locked<'_> {
         self.0.lock()
-    }
-}
-
-impl Inner {
-    fn lock(&self) -> MutexGuard<'_, Slot> {
-        // No code of the application runs under the lock, but for the subscriber of its log where changes are dropped, and what functions given to `update` hold,
-        // where a later change makes them superfluous. So a panic under it has left nothing half done.
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Slot {
     fn state(&mut self) -> &mut State {
         self.state.get_or_insert_default()
+    }
+
+    /// The state, if it may be changed.
+    fn writable(&mut self) -> Result<&mut State> {
+        if self.phase == Phase::Committed {
+            return Err(Error::committed());
+        }
+        let state = self.state();
+        match state.is_read_only() {
+            true => Err(Error::read_only()),
+            false => Ok(state),
+        }
     }
 
     fn is_started(&self) -> bool {

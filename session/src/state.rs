@@ -1,12 +1,16 @@
 //! What a request knows of its session: where it came from, what was changed, what the store is still to be told.
 //!
-//! Waiting (not loaded: changes are kept) -> started. A started session is *fresh* (no record),
-//! *stored*, or *lost* (its record is gone, or was found to go by an id that this request does not have; changes are dropped). One that
-//! another request gives a new id while this one saves stays *stored* as this request has seen it: what is under the new id is not read.
-//! One whose store could not be read may be lost and *read-only*, if the layer says so; it can be loaded anew.
+//! Waiting (not loaded: changes are kept) -> started. A started session is *fresh* (no record), *stored*, or *lost* (its record is gone, or
+//! was found to go by an id that this request was not given: changes are dropped). A session that another request gives a new id while this one
+//! runs stays *stored* as this request has seen it: what is under the new id is not read.
+//! A session whose store could not be read may be lost and *read-only*, if the layer says so. It can be loaded anew.
+//!
+//! The owner of a session decides what crosses a new id, so a change of owner is more than a change of data ([`owner`]).
 
+mod afterwards;
 mod changing;
 mod loading;
+mod owner;
 mod reading;
 mod replaying;
 mod saving;
@@ -17,19 +21,32 @@ use std::time::{Instant, SystemTime};
 use crate::backend::Stored;
 use crate::changes::Changes;
 use crate::draft::Draft;
+use crate::error::ErrorKind;
 use crate::flash::Stamp;
 use crate::id::SessionId;
 use crate::payload::Text;
+use crate::save::Ended;
 
+pub(crate) use afterwards::Afterwards;
 pub(crate) use loading::Loaded;
-pub(crate) use replaying::Replayed;
+pub(crate) use replaying::{Base, Replayed};
+pub(crate) use saving::Browser;
 
 /// Where the session of a request came from.
 enum Origin {
     Waiting,
     Fresh,
     Stored(Stored),
-    Lost,
+    Lost(Lost),
+}
+
+/// A session that is gone for this request.
+#[derive(Default)]
+struct Lost {
+    /// Whose it was when it was loaded.
+    owner: Option<Arc<str>>,
+    /// Changes were not dropped but refused, and the response is to say so.
+    refused: Option<ErrorKind>,
 }
 
 /// What the response is to say to the browser.
@@ -63,14 +80,14 @@ pub(crate) struct State {
     shown: Vec<(Arc<str>, Text)>,
     /// Flash that ages when this request saves.
     passing: Vec<(Arc<str>, Stamp)>,
-    /// `regenerate` was called: the stored session is to go by `id`.
-    renewed: bool,
-    /// The session that `invalidate` ended; before loading, that it is to be ended.
-    ended: Option<Box<Stored>>,
+    /// The stored session is to go by `id`.
+    regenerated: bool,
+    /// The session that the handler ended; before loading, that it is to be ended.
+    ended: Option<Box<Ended>>,
     end_what_is_found: bool,
-    /// How often `invalidate` was called.
-    endings: u32,
-    /// `invalidate` has ended a session in this request.
+    /// How often the handler ended a session.
+    invalidations: u32,
+    /// It has ended one that was stored.
     has_ended: bool,
     /// No record was found: the session began with this request.
     new: bool,
@@ -81,6 +98,8 @@ pub(crate) struct State {
     /// The response may never be seen: what is read by it has not been read.
     speculative: bool,
     cookie: CookieChange,
+    /// What has to wait until the session's lock is free.
+    pub(crate) afterwards: Afterwards,
 }
 
 impl Default for State {
@@ -93,23 +112,17 @@ impl Default for State {
             revision: 0,
             shown: Vec::new(),
             passing: Vec::new(),
-            renewed: false,
+            regenerated: false,
             ended: None,
             end_what_is_found: false,
-            endings: 0,
+            invalidations: 0,
             has_ended: false,
             new: true,
             read_only: false,
             touch: Touch::None,
             speculative: false,
             cookie: CookieChange::Keep,
+            afterwards: Afterwards::default(),
         }
     }
-}
-
-fn warn_of_dropped_changes() {
-    tracing::warn!(
-        target: "session_schema",
-        "changes of a session that has been destroyed or goes by a new id are dropped"
-    );
 }

@@ -6,10 +6,9 @@ use super::gate::Work;
 use super::{Session, Slot, Source};
 use crate::backend::{Backend, Found, Place};
 use crate::config::LoadErrors;
-use crate::draft::Draft;
 use crate::error::{Error, Result};
 use crate::run::Timer;
-use crate::state::{Loaded, Replayed, State};
+use crate::state::{Base, Loaded, Replayed, State};
 
 /// How often what is unsaved is replayed while somebody changes the session: see [`update_text`](Session::update_text).
 const REPLAYS: usize = 1000;
@@ -46,6 +45,7 @@ impl Session {
 
     /// Loads the session if nobody has to be waited for: that has been done, there is none, or the driver has it in memory.
     fn start_at_hand(&self, speculative: impl FnOnce() -> bool) -> Result<AtHand> {
+        let timer = Timer::start();
         let mut slot = self.lock();
         if slot.is_started() {
             return Ok(AtHand::Loaded);
@@ -54,7 +54,7 @@ impl Session {
         if slot.busy.is_some() || slot.state.as_ref().is_some_and(|state| state.has_unsaved_functions()) {
             return Ok(AtHand::NotYet(None));
         }
-        let (backend, timer) = (&*self.0.backend, Timer::start());
+        let backend = &*self.0.backend;
         let first = self.0.source.nth_id(0, backend.cookie.name());
         let first = first.map(|id| backend.place_of(id));
         let Some(found) = backend.find_at_hand(first.as_ref()) else {
@@ -97,32 +97,42 @@ impl Session {
             return Ok(());
         };
         let speculative = self.lock().speculative;
+        let owner = stored.record.shared_owner();
         let (loaded, draft) = Loaded::new(stored, &self.0.backend, now, prolonged, || speculative);
-        self.replayed(draft, |state, replayed| state.start_with(loaded, replayed))
+        self.replayed(
+            |state| state.base_of(&draft, owner.as_deref()),
+            |slot, replayed| slot.state().start_with(loaded, replayed),
+        )
     }
 
-    /// Applies what is still to be saved to `draft`, and has the state take it. The functions given to `update` are the application's and may
-    /// use this session, so they run while the lock is free; if they, or a clone of the session, change it meanwhile, once more.
-    pub(super) fn replayed(&self, draft: Draft, take: impl FnOnce(&mut State, Replayed) -> Result<()>) -> Result<()> {
+    /// Applies what is still to be saved to a `base`, and has the session take it. The functions given to `update` are the application's and may
+    /// use this session, so they run while the lock is free; if they, or a clone of the session, change it in that time, once more.
+    pub(super) fn replayed<T>(
+        &self,
+        base: impl Fn(&State) -> Base,
+        take: impl FnOnce(&mut Slot, Replayed) -> Result<T>,
+    ) -> Result<T> {
         for _ in 0..REPLAYS {
-            let unsaved = {
+            let (unsaved, base) = {
                 let mut slot = self.lock();
                 let state = slot.state();
+                let base = base(state);
                 if !state.has_unsaved_functions() {
-                    let replayed = state.replay(draft);
-                    return take(state, replayed);
+                    let replayed = state.replay(base);
+                    return take(&mut slot, replayed);
                 }
-                state.unsaved()
+                (state.unsaved(), base)
             };
-            let replayed = unsaved.replay(draft.clone());
+            let replayed = unsaved.replay(base);
             let mut slot = self.lock();
             if slot.state().is_current(&replayed) {
-                return take(slot.state(), replayed);
+                return take(&mut slot, replayed);
             }
         }
         let mut slot = self.lock();
-        let replayed = slot.state().replay(draft);
-        take(slot.state(), replayed)
+        let state = slot.state();
+        let replayed = state.replay(base(state));
+        take(&mut slot, replayed)
     }
 
     /// Goes on with an empty session that takes no changes, if the layer says so and nothing was changed yet.
@@ -162,7 +172,8 @@ impl Slot {
             self.state = Some(Box::new(State::of(loaded, draft)));
             return Ok(());
         };
-        let replayed = state.replay(draft);
+        let base = state.base_of(&draft, loaded.owner());
+        let replayed = state.replay(base);
         state.start_with(loaded, replayed)
     }
 }

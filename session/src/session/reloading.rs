@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::error::{Error, ErrorKind};
 #[cfg(feature = "axum")]
 use crate::lease::{self, Lease};
-use crate::state::State;
+use crate::save::Newest;
+use crate::state::{Base, State};
 
 impl Session {
     /// Loads the session anew: what other requests have stored since is seen, and what was changed here and not yet saved is applied to it.
@@ -27,11 +28,11 @@ impl Session {
     /// read, [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when it has been given too many new ids in a row.
     pub async fn reload(&self) -> Result<()> {
         let _gate = self.gate(Work::Load).await;
-        let endings = self.read(State::endings).unwrap_or_default();
+        let invalidations = self.read(State::invalidations).unwrap_or_default();
         let is_moved = !self.look_again().await?;
         let mut slot = self.lock();
         if is_moved {
-            slot.state().lose_unless_ended(endings);
+            slot.state().lose_unless_ended(invalidations);
         }
         if slot.phase == Phase::Committed {
             slot.phase = Phase::Detached;
@@ -41,20 +42,23 @@ impl Session {
 
     /// Asks the store what the session is now, and goes on from that. `false`: it goes by another id, and nothing has been changed here.
     async fn look_again(&self) -> Result<bool> {
-        let known = self.read(|state| state.stored().cloned().map(|stored| (stored, state.endings())));
-        let Some((stored, endings)) = known.flatten() else {
+        let known = self.read(|state| state.stored().cloned().map(|stored| (stored, state.invalidations())));
+        let Some((stored, invalidations)) = known.flatten() else {
             self.lock().state().wait_again();
             self.load(None).await?;
             return Ok(true);
         };
         let backend = &*self.0.backend;
-        match backend.newest(stored, backend.now()).await? {
-            Some(newest) if newest.joined => return Ok(false),
-            Some(newest) => {
-                let draft = Draft::of(&newest.record);
-                self.replayed(draft, |state, replayed| state.rebase(newest, endings, replayed))?;
+        match backend.newest(&stored, backend.now()).await? {
+            Newest::Live(newest) => {
+                let draft = Draft::of(&newest);
+                self.replayed(
+                    |_| Base::Draft(draft.clone()),
+                    |slot, replayed| slot.state().rebase(stored.with_record(newest), invalidations, replayed),
+                )?;
             }
-            None => self.lock().state().lose_unless_ended(endings),
+            Newest::Moved => return Ok(false),
+            Newest::Gone => self.lock().state().lose_unless_ended(invalidations),
         }
         Ok(true)
     }

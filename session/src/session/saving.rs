@@ -1,17 +1,20 @@
 //! A session is saved: by whoever asks for that, and by the layer when the handler has returned.
 
-use std::sync::MutexGuard;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use http::HeaderValue;
 
 use super::gate::Work;
+use super::locked::Locked;
 use super::{Phase, Session, Slot};
-use crate::backend::Backend;
+use crate::backend::{Backend, CANDIDATES, Place};
 use crate::draft::Draft;
 use crate::error::Result;
+use crate::id::SessionId;
 use crate::run::{RunToEnd, Timer};
 use crate::save::{Job, Outcome};
-use crate::state::State;
+use crate::state::{Base, Browser, State};
 
 impl Session {
     /// Saves what has been changed. The layer does it when the handler has returned; a session built by hand is saved by this alone.
@@ -28,7 +31,8 @@ impl Session {
     pub async fn save(&self) -> Result<()> {
         // Who saves in a loop lets others go on, though the driver never has to be waited for.
         tokio::task::consume_budget().await;
-        if let Some(saved) = self.save_at_hand(self.lock(), false) {
+        let timer = Timer::start();
+        if let Some(saved) = self.save_at_hand(self.lock(), timer, false) {
             return saved.result;
         }
         let session = self.clone();
@@ -36,29 +40,27 @@ impl Session {
     }
 
     /// Saves the session if nobody has to be waited for: the driver keeps it in memory, and it is [plain](State::is_plain). `None`: nothing has been stored.
-    fn save_at_hand(&self, mut slot: MutexGuard<'_, Slot>, for_response: bool) -> Option<SaveReport> {
+    fn save_at_hand(&self, mut slot: Locked<'_>, timer: Timer, for_response: bool) -> Option<SaveReport> {
         let backend = &*self.0.backend;
         let driver = backend.opened()?.in_memory()?;
-        let may_tell_an_id = for_response || slot.phase != Phase::Detached;
+        let browser = slot.browser(for_response);
         if slot.busy.is_some() {
             return None;
         }
         let state = slot.state.as_deref_mut().filter(|state| state.is_plain())?;
-        let timer = Timer::start();
-        let mut job = state.plan(backend, backend.now(), may_tell_an_id);
+        let mut job = state.plan(backend, backend.now(), browser);
         let Some(outcome) = backend.perform_at_hand(&job, driver) else {
             state.take_back(&mut job);
             return None;
         };
         let result = state.settle(&mut job, Ok(outcome), None, backend);
         let report = SaveReport::new(result, backend, state);
-        // A subscriber of the log may want to know something of the session, and so may what a function given to `update` holds, when it is dropped.
         drop(slot);
         report_save(&timer, &job);
         Some(report)
     }
 
-    /// A save `for_response` can tell the browser an id, though a task has reloaded the session meanwhile.
+    /// A save `for_response` can tell the browser an id, though a task has reloaded the session before.
     async fn save_now(&self, for_response: bool) -> Result<()> {
         let _gate = self.gate(Work::Save).await;
         if !self.is_started() {
@@ -69,27 +71,41 @@ impl Session {
         let now = backend.now();
         let mut job = {
             let mut slot = self.lock();
-            let may_tell_an_id = for_response || slot.phase != Phase::Detached;
-            slot.state().plan(backend, now, may_tell_an_id)
+            let browser = slot.browser(for_response);
+            slot.state().plan(backend, now, browser)
         };
+        if let Some(ended) = &job.ended {
+            job.other_places = self.other_places(ended.stored.id);
+        }
         let timer = Timer::start();
-        let outcome = backend.perform(&job).await;
+        let outcome = backend.perform(&mut job).await;
         if outcome.is_ok() {
             report_save(&timer, &job);
         }
-        match &outcome {
-            Ok(Outcome::Stored(stored)) => {
-                let draft = Draft::of(&stored.record);
-                self.replayed(draft, |state, replayed| {
-                    state.settle(&mut job, outcome, Some(replayed), backend)
-                })
-            }
-            _ => self.lock().state().settle(&mut job, outcome, None, backend),
-        }
+        let base = match &outcome {
+            Ok(Outcome::Stored(stored) | Outcome::Merged(stored)) => Some(Draft::of(&stored.record)),
+            Ok(Outcome::Empty) => None,
+            _ => return self.lock().state().settle(&mut job, outcome, None, backend),
+        };
+        self.replayed(
+            |_| base.clone().map_or(Base::Nothing, Base::Draft),
+            |slot, replayed| slot.state().settle(&mut job, outcome, Some(replayed), backend),
+        )
+    }
+
+    /// Where the other ids lead that came with the request.
+    fn other_places(&self, known: SessionId) -> Vec<Arc<Place>> {
+        let backend = &*self.0.backend;
+        let mut seen = HashSet::from([known]);
+        let ids = (0..CANDIDATES).map_while(|at| self.0.source.nth_id(at, backend.cookie.name()));
+        ids.filter(|id| seen.insert(*id))
+            .map(|id| backend.place_of(id))
+            .collect()
     }
 
     /// Ends the time in which the session can be changed, and says what is left to do; a save for which nobody has to be waited for is done.
     pub(crate) fn close(&self) -> Closing {
+        let timer = Timer::start();
         let mut slot = self.lock();
         if slot.phase == Phase::Open {
             slot.phase = Phase::Committed;
@@ -107,7 +123,7 @@ impl Session {
             Some(state) if state.is_settled() && slot.busy != Some(Work::Save) => return Closing::Unchanged,
             Some(_) => {}
         }
-        match self.save_at_hand(slot, true) {
+        match self.save_at_hand(slot, timer, true) {
             Some(report) => Closing::Saved(report),
             None => Closing::Changed,
         }
@@ -125,6 +141,17 @@ impl Session {
             Box::pin(lease.release()).await.ok();
         }
         report
+    }
+}
+
+impl Slot {
+    /// What a save can tell the browser now.
+    fn browser(&self, for_response: bool) -> Browser {
+        match (for_response, self.phase) {
+            (true, _) => Browser::Told,
+            (false, Phase::Open) => Browser::WillBeTold,
+            (false, Phase::Committed | Phase::Detached) => Browser::Gone,
+        }
     }
 }
 

@@ -131,8 +131,7 @@ impl State {
         }
         let id = self.id()?;
         let none_before = self.draft.base().get(key::TOKEN).is_none() && !self.changes.iter().any(renews_token);
-        let first = none_before && !self.stored().is_some_and(|stored| stored.joined);
-        let token: Arc<str> = match first {
+        let token: Arc<str> = match none_before {
             true => token_of(&id).into(),
             false => random_token()?,
         };
@@ -149,40 +148,26 @@ impl State {
     pub(super) fn rotate_token(&mut self) -> Result<()> {
         let id = self.id()?;
         // Where there is a record, another request may be giving it its first token at this moment.
-        match self.renewed || token_in(&self.draft).is_some() {
+        match self.regenerated || token_in(&self.draft).is_some() {
             true => self.make(Change::RotatedToken(token_of(&id).into())),
             false => Ok(()),
         }
     }
 
     pub(crate) fn regenerate(&mut self) -> Result<()> {
-        let has_record = match &self.origin {
-            Origin::Stored(stored) if stored.joined => return Ok(()),
-            Origin::Stored(_) | Origin::Waiting => true,
-            Origin::Fresh | Origin::Lost => false,
-        };
-        self.new_id()?;
-        self.renewed = has_record;
-        self.rotate_token()
-    }
-
-    pub(crate) fn invalidate(&mut self) -> Result<()> {
-        self.new_id()?;
-        self.forget_everything();
-        self.endings += 1;
-        match std::mem::replace(&mut self.origin, Origin::Fresh) {
-            Origin::Stored(stored) => {
-                self.end(stored);
+        match &self.origin {
+            Origin::Stored(_) | Origin::Waiting => {
+                self.new_id()?;
+                self.regenerated = true;
             }
-            Origin::Waiting => {
-                self.end_what_is_found = true;
-                self.origin = Origin::Waiting;
+            // It had an owner, or its changes are refused already: only a sign-in leads out of that.
+            Origin::Lost(lost) if lost.owner.is_some() || lost.refused.is_some() => return Ok(()),
+            Origin::Fresh | Origin::Lost(_) => {
+                self.new_id()?;
+                self.origin = Origin::Fresh;
             }
-            Origin::Lost => self.origin = Origin::Lost,
-            Origin::Fresh => {}
         }
-        self.new = true;
-        Ok(())
+        self.rotate_token()
     }
 
     pub(crate) fn set_lifetime(&mut self, lifetime: Option<Duration>) -> Result<()> {

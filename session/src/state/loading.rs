@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::{CookieChange, Origin, Replayed, State, Touch, warn_of_dropped_changes};
+use super::afterwards::Event;
+use super::{CookieChange, Lost, Origin, Replayed, State, Touch};
 use crate::backend::{Backend, Stored};
+use crate::changes::Changes;
 use crate::draft::Draft;
 use crate::error::Result;
 use crate::flash::Stamp;
+use crate::save::Ended;
 
 /// A session that was found in the store, and what is due because of that.
 pub(crate) struct Loaded {
@@ -50,6 +53,11 @@ impl Loaded {
         };
         (loaded, draft)
     }
+
+    /// Whose session it is.
+    pub(crate) fn owner(&self) -> Option<&str> {
+        self.stored.record.owner()
+    }
 }
 
 impl State {
@@ -62,9 +70,12 @@ impl State {
     }
 
     /// No session was found, or one that goes by another id.
+    ///
+    /// With an id that was given up, a session can begin only where the request asks for an id of its own.
     pub(crate) fn start_without(&mut self, is_moved: bool) {
-        match is_moved {
-            true => self.lose(),
+        let asks_for_id = self.regenerated || self.end_what_is_found || self.owner().is_some();
+        match is_moved && !asks_for_id {
+            true => self.origin = Origin::Lost(Lost::default()),
             false => self.start_fresh(),
         }
     }
@@ -86,29 +97,55 @@ impl State {
 
     /// Takes the session that was found; what was changed before has been applied to it.
     pub(crate) fn start_with(&mut self, loaded: Loaded, replayed: Replayed) -> Result<()> {
-        if self.end_what_is_found {
-            self.end(loaded.stored);
-            self.start_fresh();
-            return Ok(());
+        let owner = loaded.stored.record.shared_owner();
+        if self.end_what_is_found || owner.is_some_and(|owner| self.changes.leave(&owner)) {
+            return self.start_after(loaded.stored, replayed);
         }
         replayed.fit?;
-        (self.draft, self.changes) = (replayed.draft, replayed.changes);
+        self.draft = replayed.draft;
+        self.set_changes(replayed.changes);
         (self.passing, self.touch) = (loaded.passing, loaded.touch);
         self.speculative = loaded.speculative;
-        match self.renewed {
-            true => self.rotate_token()?,
-            false => self.id = Some(loaded.stored.id),
-        }
         self.new = false;
+        let signs_in = self.owner().is_some() && loaded.stored.record.owner().is_none();
+        if !self.regenerated {
+            self.id = Some(loaded.stored.id);
+        }
         self.origin = Origin::Stored(loaded.stored);
+        match (self.regenerated, signs_in) {
+            (true, _) => self.rotate_token(),
+            (false, true) => self.regenerate(),
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// Ends the session that was found, as the handler asked for before it was loaded, and begins another.
+    fn start_after(&mut self, found: Stored, own: Replayed) -> Result<()> {
+        if !self.end_what_is_found {
+            self.new_id()?;
+            own.fit?;
+            self.draft = own.draft;
+            self.set_changes(own.changes);
+        }
+        self.end(Ended {
+            must_be_live: false,
+            stored: found,
+        });
+        self.start_fresh();
         Ok(())
+    }
+
+    /// Replaces the changes; those before are dropped once the lock is free.
+    pub(super) fn set_changes(&mut self, changes: Changes) {
+        let before = std::mem::replace(&mut self.changes, changes);
+        self.afterwards.drop_changes(before);
     }
 
     /// Goes on without what is stored, which could not be read, if nothing was changed yet; says whether it does.
     pub(crate) fn start_read_only(&mut self) -> bool {
         let untouched = self.is_untouched();
         if untouched {
-            self.origin = Origin::Lost;
+            self.origin = Origin::Lost(Lost::default());
             self.read_only = true;
         }
         untouched
@@ -127,7 +164,7 @@ impl State {
 
     fn start_fresh(&mut self) {
         self.origin = Origin::Fresh;
-        self.renewed = false;
+        self.regenerated = false;
         self.end_what_is_found = false;
     }
 
@@ -139,49 +176,42 @@ impl State {
         }
     }
 
-    /// How often `invalidate` was called.
-    pub(crate) fn endings(&self) -> u32 {
-        self.endings
+    /// How often the handler ended a session.
+    pub(crate) fn invalidations(&self) -> u32 {
+        self.invalidations
     }
 
-    /// Goes on from what the store has now, unless the session has been ended since the store was asked, when there had been so many
-    /// `endings`.
-    pub(crate) fn rebase(&mut self, stored: Stored, endings: u32, replayed: Replayed) -> Result<()> {
-        if self.endings == endings {
+    /// Goes on from what the store has now, unless the handler has ended the session since the store was asked, when there had been so many
+    /// `invalidations`.
+    pub(crate) fn rebase(&mut self, stored: Stored, invalidations: u32, replayed: Replayed) -> Result<()> {
+        if self.invalidations == invalidations {
             replayed.fit?;
-            (self.draft, self.changes) = (replayed.draft, replayed.changes);
+            self.draft = replayed.draft;
+            self.set_changes(replayed.changes);
             self.origin = Origin::Stored(stored);
         }
         Ok(())
     }
 
-    /// The store has the session no more, or has it under an id that is not this request's to follow.
-    pub(crate) fn lose_unless_ended(&mut self, endings: u32) {
-        if self.endings == endings {
-            self.lose();
+    /// The store has the session no more, or has it under an id that this request must not follow to.
+    pub(crate) fn lose_unless_ended(&mut self, invalidations: u32) {
+        if self.invalidations == invalidations {
+            if !self.changes.come_with_reading() {
+                self.afterwards.say(Event::ChangesDropped);
+            }
+            self.lose(None);
         }
     }
 
     /// The handler has ended the session: it is to be destroyed, and the browser to forget it.
-    pub(super) fn end(&mut self, stored: Stored) {
-        self.ended = Some(Box::new(stored));
+    pub(super) fn end(&mut self, ended: Ended) {
+        self.ended = Some(Box::new(ended));
         self.has_ended = true;
         self.cookie = CookieChange::Remove;
     }
 
-    /// The record is gone. What was changed has no place any more.
-    pub(super) fn lose(&mut self) {
-        if !self.changes.is_empty() {
-            warn_of_dropped_changes();
-        }
-        self.origin = Origin::Lost;
-        self.forget_everything();
-        self.new = true;
-        self.withdraw_id();
-    }
-
-    /// The browser must not be told an id that has gone, or been given up: it may have a better one meanwhile.
-    pub(super) fn withdraw_id(&mut self) {
+    /// The browser must not be told an id that has gone, or been given up: it may have a better one by now.
+    pub(super) fn withdraw_cookie(&mut self) {
         self.cookie = match self.has_ended {
             true => CookieChange::Remove,
             false => CookieChange::Keep,
@@ -190,11 +220,11 @@ impl State {
 
     pub(super) fn forget_everything(&mut self) {
         self.draft = Draft::empty();
-        self.changes.clear();
+        self.set_changes(Changes::default());
         self.revision += 1;
         self.shown.clear();
         self.passing.clear();
-        self.renewed = false;
+        self.regenerated = false;
         self.touch = Touch::None;
     }
 }

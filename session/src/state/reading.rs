@@ -40,10 +40,6 @@ impl State {
         keys.map(|key| (key.to_owned(), self.draft.text(key))).collect()
     }
 
-    pub(crate) fn owner(&self) -> Option<String> {
-        self.draft.owner.as_deref().map(str::to_owned)
-    }
-
     pub(crate) fn known_id(&self) -> Option<SessionId> {
         self.id
     }

@@ -24,6 +24,13 @@ pub(crate) struct Replayed {
     revision: u64,
 }
 
+/// What the changes are applied to.
+pub(crate) enum Base {
+    Draft(Draft),
+    /// Nothing, because the session they were made in is left behind, and with it its CSRF token.
+    Nothing,
+}
+
 /// Which functions may run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Functions {
@@ -34,14 +41,18 @@ enum Functions {
 
 impl Unsaved {
     /// Applies the changes. This may run functions of the application, so it must not be done under the lock.
-    pub(crate) fn replay(&self, draft: Draft) -> Replayed {
-        Replayed::new(&self.changes, self.revision, draft, Functions::Run)
+    pub(crate) fn replay(&self, base: Base) -> Replayed {
+        Replayed::new(&self.changes, self.revision, base, Functions::Run)
     }
 }
 
 impl Replayed {
     #[inline]
-    fn new(unsaved: &Changes, revision: u64, draft: Draft, functions: Functions) -> Self {
+    fn new(unsaved: &Changes, revision: u64, base: Base, functions: Functions) -> Self {
+        let (draft, keep_tokens) = match base {
+            Base::Draft(draft) => (draft, true),
+            Base::Nothing => (Draft::empty(), false),
+        };
         let mut replayed = Self {
             draft,
             changes: Changes::default(),
@@ -49,13 +60,13 @@ impl Replayed {
             revision,
         };
         if !unsaved.is_empty() {
-            replayed.apply(unsaved, functions);
+            replayed.apply(unsaved, functions, keep_tokens);
         }
         replayed
     }
 
-    fn apply(&mut self, unsaved: &Changes, functions: Functions) {
-        for change in unsaved.iter() {
+    fn apply(&mut self, unsaved: &Changes, functions: Functions, keep_tokens: bool) {
+        for change in unsaved.iter().filter(|change| keep_tokens || !change.is_of_token()) {
             let made = match functions == Functions::Refuse && change.has_function() {
                 true => Err(unstable()),
                 false => self.changes.make(change.clone(), &mut self.draft),
@@ -74,8 +85,16 @@ impl State {
 
     /// Applies what is unsaved under the lock, where no function of the application may run.
     #[inline]
-    pub(crate) fn replay(&self, draft: Draft) -> Replayed {
-        Replayed::new(&self.changes, self.revision, draft, Functions::Refuse)
+    pub(crate) fn replay(&self, base: Base) -> Replayed {
+        Replayed::new(&self.changes, self.revision, base, Functions::Refuse)
+    }
+
+    /// What the changes are applied to when a session of `owner` is loaded.
+    pub(crate) fn base_of(&self, draft: &Draft, owner: Option<&str>) -> Base {
+        match owner.is_some_and(|owner| self.changes.leave(owner)) {
+            true => Base::Nothing,
+            false => Base::Draft(draft.clone()),
+        }
     }
 
     pub(crate) fn unsaved(&self) -> Unsaved {

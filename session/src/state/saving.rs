@@ -4,32 +4,46 @@ use std::time::SystemTime;
 
 use http::HeaderValue;
 
-use super::{CookieChange, Origin, Replayed, State, Touch, warn_of_dropped_changes};
+use super::afterwards::Event;
+use super::{Base, CookieChange, Origin, Replayed, State, Touch};
 use crate::backend::{Backend, Stored};
 use crate::changes::{Change, Changes};
 use crate::cookie::CookieWriter;
 use crate::draft::Draft;
 use crate::error::{Error, Result};
-use crate::save::{Job, Outcome, Plan};
+use crate::save::{Ended, Job, Outcome, Plan};
+
+/// What a save can tell the browser.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Browser {
+    /// The response of this save.
+    Told,
+    /// The response that is still to come.
+    WillBeTold,
+    /// The response has been sent.
+    Gone,
+}
 
 impl State {
     /// Whether there is nothing to tell the store or the browser.
     pub(crate) fn is_settled(&self) -> bool {
         let nothing_changed = self.changes.is_empty() && !self.draft.has_edits() && !self.draft.flash.is_changed();
         let nothing_due =
-            self.passing.is_empty() && matches!(self.touch, Touch::None) && !self.renewed && self.ended.is_none();
-        nothing_changed && nothing_due && !self.end_what_is_found && matches!(self.cookie, CookieChange::Keep)
+            self.passing.is_empty() && matches!(self.touch, Touch::None) && !self.regenerated && self.ended.is_none();
+        let is_refused = matches!(&self.origin, Origin::Lost(lost) if lost.refused.is_some());
+        let nothing_to_tell = matches!(self.cookie, CookieChange::Keep) && !is_refused;
+        nothing_changed && nothing_due && !self.end_what_is_found && nothing_to_tell
     }
 
     /// Whether there are changes that no save has been asked to store.
     pub(crate) fn has_unsaved(&self) -> bool {
-        let kept = !matches!(self.origin, Origin::Lost);
+        let kept = !matches!(self.origin, Origin::Lost(_));
         kept && !self.changes.is_empty() && (self.draft.has_edits() || !self.is_started()) || self.ended.is_some()
     }
 
     /// Whether the session was never loaded, and there is nothing to save.
     pub(crate) fn is_untouched(&self) -> bool {
-        !self.is_started() && self.changes.is_empty() && !self.end_what_is_found && !self.renewed
+        !self.is_started() && self.changes.is_empty() && !self.end_what_is_found && !self.regenerated
     }
 
     /// What the browser is to be told. A cookie to set is that of the stored session: whatever makes it another one, or none, withdraws the cookie.
@@ -41,21 +55,17 @@ impl State {
         }
     }
 
-    /// Whether the session is neither to be destroyed nor to be given another id, nor goes by one: a save creates it, replaces it or moves its expiry.
+    /// Whether the session is neither to be destroyed nor to be given another id: a save creates it, replaces it or moves its expiry.
     pub(crate) fn is_plain(&self) -> bool {
-        let has_place = match &self.origin {
-            Origin::Fresh => true,
-            Origin::Stored(stored) => !stored.joined,
-            Origin::Waiting | Origin::Lost => false,
-        };
-        has_place && !self.renewed && self.ended.is_none() && !self.end_what_is_found
+        let has_place = matches!(self.origin, Origin::Fresh | Origin::Stored(_));
+        has_place && !self.regenerated && self.ended.is_none() && !self.end_what_is_found
     }
 
     /// What a save has to do now. The changes go with it; [`settle`](State::settle) says what becomes of them. If they cannot be stored they
     /// are refused and stay to be saved; a session that was ended is destroyed all the same.
-    pub(crate) fn plan(&mut self, backend: &Backend, now: SystemTime, may_tell_an_id: bool) -> Job {
-        let (plan, refused) = match self.next_step(backend, now) {
-            Ok(Plan::Create { .. } | Plan::Renew { .. }) if !may_tell_an_id => {
+    pub(crate) fn plan(&mut self, backend: &Backend, now: SystemTime, browser: Browser) -> Job {
+        let (plan, refused) = match self.next_step(backend, now, browser) {
+            Ok(Plan::Create { .. } | Plan::Regenerate { .. }) if browser == Browser::Gone => {
                 (Plan::Nothing, Err(Error::no_more_cookie()))
             }
             Ok(plan) => (plan, Ok(())),
@@ -68,11 +78,15 @@ impl State {
             _ if refused.is_err() => Changes::default(),
             _ => std::mem::take(&mut self.changes),
         };
-        let ended = self.ended.take();
+        let mut ended = self.ended.take();
+        if let Some(ended) = &mut ended {
+            ended.must_be_live &= self.owner() == ended.stored.record.owner();
+        }
         Job {
             id: self.id,
-            endings: self.endings,
+            invalidations: self.invalidations,
             ended,
+            other_places: Vec::new(),
             plan,
             changes,
             refused,
@@ -81,28 +95,38 @@ impl State {
     }
 
     #[inline]
-    fn next_step(&mut self, backend: &Backend, now: SystemTime) -> Result<Plan> {
+    fn next_step(&mut self, backend: &Backend, now: SystemTime, browser: Browser) -> Result<Plan> {
         self.age()?;
         self.draft.seal();
         Ok(match &self.origin {
-            Origin::Lost if self.changes.is_empty() => Plan::Nothing,
-            Origin::Lost => Plan::Drop,
+            Origin::Lost(lost) => match lost.refused {
+                Some(kind) => return Err(Error::refused(kind)),
+                None if self.changes.is_empty() => Plan::Nothing,
+                None => Plan::Drop,
+            },
             Origin::Waiting | Origin::Fresh if self.draft.is_empty() => Plan::Nothing,
             Origin::Waiting | Origin::Fresh => Plan::Create {
                 id: self.id()?,
                 record: backend.record_of(&mut self.draft, None, now)?,
             },
-            Origin::Stored(stored) if self.renewed => {
+            Origin::Stored(stored) if self.regenerated => {
                 let stored = stored.clone();
                 let id = self.id()?;
                 let record = backend.record_of(&mut self.draft, None, now)?;
-                Plan::Renew { stored, id, record }
+                Plan::Regenerate { stored, id, record }
             }
             Origin::Stored(stored) if self.draft.has_edits() => Plan::Replace {
                 record: backend.record_of(&mut self.draft, Some(&stored.record), now)?,
                 stored: stored.clone(),
             },
             Origin::Stored(stored) => match self.touch {
+                // An earlier save of this request has decided on the cookie. Another request may have ended the session since.
+                Touch::None if browser == Browser::Told && matches!(self.cookie, CookieChange::Set(_)) => {
+                    Plan::Confirm {
+                        stored: stored.clone(),
+                        since: None,
+                    }
+                }
                 Touch::None => Plan::Nothing,
                 Touch::Due => Plan::Touch {
                     stored: stored.clone(),
@@ -110,7 +134,7 @@ impl State {
                 },
                 Touch::Done(since) => Plan::Confirm {
                     stored: stored.clone(),
-                    since,
+                    since: Some(since),
                 },
             },
         })
@@ -142,30 +166,62 @@ impl State {
         backend: &Backend,
     ) -> Result<()> {
         let settled = match outcome {
-            outcome if self.endings != job.endings => self.settle_ended(job, outcome),
+            outcome if self.invalidations != job.invalidations => self.settle_ended(job, outcome),
             Err(error) => {
                 self.take_back(job);
                 Err(error)
             }
             Ok(Outcome::Gone) => {
-                tracing::info!(target: "session_schema", "a session was destroyed while a request used it; what the request changed is dropped");
-                self.lose();
+                self.afterwards.say(Event::EndedMeanwhile);
+                self.lose(None);
                 Ok(())
+            }
+            Ok(Outcome::Refused(kind)) => {
+                let nothing_lost = job.changes.come_with_reading() && self.changes.come_with_reading();
+                self.lose((!nothing_lost).then_some(kind));
+                match nothing_lost {
+                    true => Ok(()),
+                    false => Err(Error::refused(kind)),
+                }
             }
             Ok(Outcome::AsItWas) => {
                 if let Plan::Drop = job.plan {
-                    warn_of_dropped_changes();
+                    if !job.changes.come_with_reading() {
+                        self.afterwards.say(Event::ChangesDropped);
+                    }
                     self.draft = Draft::empty();
                 }
                 Ok(())
             }
+            Ok(Outcome::Empty) => {
+                let replayed = replayed.unwrap_or_else(|| self.replay(Base::Nothing));
+                self.origin = Origin::Fresh;
+                self.regenerated = false;
+                self.draft = replayed.draft;
+                self.set_changes(replayed.changes);
+                self.withdraw_cookie();
+                replayed.fit
+            }
             Ok(Outcome::Stored(stored)) => {
-                let replay = || self.replay(Draft::of(&stored.record));
-                let replayed = replayed.unwrap_or_else(replay);
+                let replayed = self.replayed_on(&stored, replayed);
                 self.settle_on(stored, job, replayed, backend)
+            }
+            Ok(Outcome::Merged(seen)) => {
+                let replayed = self.replayed_on(&seen, replayed);
+                self.draft = replayed.draft;
+                self.set_changes(replayed.changes);
+                self.touch = Touch::None;
+                self.regenerated &= self.id != job.id;
+                self.origin = Origin::Stored(seen);
+                self.withdraw_cookie();
+                replayed.fit
             }
         };
         settled.and(std::mem::replace(&mut job.refused, Ok(())))
+    }
+
+    fn replayed_on(&self, stored: &Stored, replayed: Option<Replayed>) -> Replayed {
+        replayed.unwrap_or_else(|| self.replay(Base::Draft(Draft::of(&stored.record))))
     }
 
     /// What was to be done has not been done, or perhaps only in part, and is to be planned anew. Nothing has been ended since it was planned.
@@ -174,7 +230,7 @@ impl State {
         self.changes.put_back(std::mem::take(&mut job.changes));
         // Where the store failed nobody can say whether a record was made, nor whether another request has ended it already: the next try
         // takes another id, so as not to bring that back.
-        if let (true, Plan::Create { .. } | Plan::Renew { .. }) = (self.id == job.id, &job.plan) {
+        if let (true, Plan::Create { .. } | Plan::Regenerate { .. }) = (self.id == job.id, &job.plan) {
             self.id = None;
         }
     }
@@ -182,8 +238,11 @@ impl State {
     /// The session was ended while it was saved: what the save has stored is to end, too.
     fn settle_ended(&mut self, job: &mut Job, outcome: Result<Outcome>) -> Result<()> {
         match outcome {
-            Ok(Outcome::Stored(stored)) => self.end(stored),
-            Ok(Outcome::Gone | Outcome::AsItWas) => {}
+            Ok(Outcome::Stored(stored)) => self.end(Ended {
+                must_be_live: self.ended.as_ref().is_some_and(|ended| ended.must_be_live),
+                stored,
+            }),
+            Ok(_) => {}
             Err(error) => {
                 self.ended = self.ended.take().or(job.ended.take());
                 return Err(error);
@@ -203,16 +262,15 @@ impl State {
             }
             _ => false,
         };
-        (self.draft, self.changes) = (replayed.draft, replayed.changes);
+        self.draft = replayed.draft;
+        self.set_changes(replayed.changes);
         self.touch = Touch::None;
-        // `regenerate` may have been called while the save ran; another request's new id stands.
-        self.renewed = self.id != job.id && !stored.joined;
-        if !self.renewed {
+        // `regenerate` may have been called while the save ran.
+        self.regenerated = self.id != job.id;
+        if !self.regenerated {
             self.id = Some(stored.id);
         }
-        if stored.joined {
-            self.withdraw_id();
-        } else if !told {
+        if !told {
             self.cookie = CookieChange::Set(until.map(|until| (job.now, until)));
         }
         self.origin = Origin::Stored(stored);

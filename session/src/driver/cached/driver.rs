@@ -111,14 +111,15 @@ impl<D: Driver> Driver for CachedDriver<D> {
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
         let now = self.clock.now();
         match self.records.get(key, now) {
-            Some(record) => Ok(Some(record)),
+            Some(record) => Ok(Some(record.from_cache())),
             None => self.ask(key, now, false).await,
         }
     }
 
     fn at_hand(&self, key: &StoreKey, now: SystemTime) -> Option<Record> {
         // A layer that goes by the system's clock has just asked it.
-        self.clock.is_systems().then(|| self.records.get(key, now)).flatten()
+        let record = self.clock.is_systems().then(|| self.records.get(key, now)).flatten();
+        record.map(Record::from_cache)
     }
 
     async fn read_fresh(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {

@@ -1,0 +1,155 @@
+//! What a session is now, for a request that loaded it some time ago.
+//!
+//! Where a session was given a new id, a mark stands in the old place. A request that loaded the session before follows it to save its
+//! changes, and only if the session had an owner then and has the same one now: the old id may be known to somebody else, who planted it. It reads
+//! nothing there. Nor does it follow with a record from a cache, which another server's mark may already have replaced when it was loaded.
+
+use std::time::SystemTime;
+
+use crate::backend::{Backend, Mark, Stored};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::StoreKey;
+use crate::record::Record;
+
+/// How many ids a session may be given in a row while one request runs.
+const HOPS: usize = 16;
+
+/// Where the next write goes, and what is stored there.
+pub(super) struct Target {
+    pub(super) key: StoreKey,
+    pub(super) record: Record,
+    /// It is under an id that the request was not given.
+    pub(super) moved: bool,
+}
+
+impl Target {
+    pub(super) fn of(stored: &Stored) -> Self {
+        Self {
+            key: stored.key,
+            record: stored.record.clone(),
+            moved: false,
+        }
+    }
+}
+
+/// What a session is followed for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To merge changes into it.
+    Merge,
+    /// To end it, which is allowed without an owner, too.
+    End,
+}
+
+pub(super) enum Followed {
+    Live(Target),
+    Gone,
+    /// It has another owner, or an id that this request must not follow to.
+    Superseded,
+}
+
+/// What a session is now under the id that its request came with.
+pub(crate) enum Newest {
+    Live(Record),
+    /// It was given a new id, or another owner.
+    Moved,
+    Gone,
+}
+
+/// What a record is to a request.
+enum Kind {
+    Session(Record),
+    Mark(Mark),
+    Gone,
+}
+
+impl Kind {
+    fn of(record: Option<Record>, now: SystemTime) -> Result<Self> {
+        let Some(record) = record.filter(|record| !record.is_expired(now)) else {
+            return Ok(Self::Gone);
+        };
+        if record.parsed().check().is_err() {
+            return Err(Error::new(
+                ErrorKind::Decode,
+                "another program has replaced the stored session by something that cannot be read",
+            ));
+        }
+        Ok(match Mark::in_payload(record.parsed()) {
+            None => Self::Session(record),
+            Some(mark) => Self::Mark(mark),
+        })
+    }
+}
+
+impl Backend {
+    /// Follows the marks that a session left behind, from `newer`, which is stored in the place of `target` now.
+    pub(super) async fn follow(
+        &self,
+        mut target: Target,
+        mut newer: Option<Record>,
+        loaded: &Record,
+        purpose: Purpose,
+        now: SystemTime,
+    ) -> Result<Followed> {
+        for _ in 0..HOPS {
+            let mark = match Kind::of(newer, now)? {
+                Kind::Gone => return Ok(Followed::Gone),
+                Kind::Session(record) if record.owner() == loaded.owner() => {
+                    target.record = record;
+                    return Ok(Followed::Live(target));
+                }
+                Kind::Session(_) => return Ok(Followed::Superseded),
+                Kind::Mark(mark) => mark,
+            };
+            if mark.until <= now {
+                return Ok(Followed::Gone);
+            }
+            if loaded.is_cached() || purpose == Purpose::Merge && loaded.owner().is_none() {
+                return Ok(Followed::Superseded);
+            }
+            newer = self.limited().read_fresh(&mark.to).await?;
+            (target.key, target.moved) = (mark.to, true);
+        }
+        Err(too_many_ids())
+    }
+
+    /// What the session is now, without following it.
+    pub(crate) async fn newest(&self, stored: &Stored, now: SystemTime) -> Result<Newest> {
+        let newest = self.limited().read_fresh(&stored.key).await?;
+        Ok(match Kind::of(newest, now)? {
+            Kind::Session(record) if record.owner() == stored.record.owner() => Newest::Live(record),
+            Kind::Mark(mark) if mark.until <= now => Newest::Gone,
+            Kind::Session(_) | Kind::Mark(_) => Newest::Moved,
+            Kind::Gone => Newest::Gone,
+        })
+    }
+
+    /// Whether a session that was given a new id is still there, whatever its id and owner. Nothing of it is read but that.
+    pub(super) async fn leads_to_live(&self, mark: Mark, now: SystemTime) -> Result<bool> {
+        let mut to = mark.to;
+        for _ in 0..HOPS {
+            let record = self.limited().read_fresh(&to).await?;
+            match Kind::of(record, now)? {
+                Kind::Session(record) => return Ok(!self.settings.is_past_deadline(record.parsed(), now)),
+                Kind::Mark(mark) => to = mark.to,
+                Kind::Gone => return Ok(false),
+            }
+        }
+        Err(too_many_ids())
+    }
+
+    /// What stands in the place of a session that was given a new id, if that is what has become of it.
+    pub(super) fn mark_in(&self, record: Option<Record>, now: SystemTime) -> Result<Option<Mark>> {
+        Ok(match Kind::of(record, now)? {
+            Kind::Mark(mark) => Some(mark),
+            Kind::Session(_) | Kind::Gone => None,
+        })
+    }
+}
+
+fn too_many_ids() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!("the session has been given a new id {HOPS} times in a row while this request used it"),
+    )
+}

@@ -1,0 +1,66 @@
+//! A session that its handler ended is destroyed, and with it every other one whose id came with the request.
+
+use std::time::SystemTime;
+
+use crate::backend::{Backend, Stored};
+use crate::driver::{Expected, Written};
+use crate::error::{ErrorKind, Result};
+
+use super::follow::{Followed, Purpose, Target};
+use super::{ATTEMPTS, Job, conflict, emptied};
+
+impl Backend {
+    /// Ends what the handler has ended. Says why the rest of the job must not be done, if so.
+    pub(super) async fn end(&self, job: &mut Job) -> Result<Option<ErrorKind>> {
+        let Some(ended) = &mut job.ended else { return Ok(None) };
+        let was_live = self.destroy(&ended.stored, job.now).await?;
+        if std::mem::take(&mut ended.must_be_live) && !was_live {
+            job.ended = None;
+            return Ok(Some(ErrorKind::SignInRefused));
+        }
+        while let Some(place) = job.other_places.last() {
+            let record = self.limited().read_fresh(&place.key).await?;
+            if let Some(record) = record.filter(|record| self.is_live(record, job.now)) {
+                self.destroy(&Stored::new(place.clone(), record), job.now).await?;
+            }
+            job.other_places.pop();
+        }
+        job.ended = None;
+        Ok(None)
+    }
+
+    /// Destroys a session, also where another request has given it a new id, unless it has another owner there. Says whether there was
+    /// one. It is emptied by compare-and-swap first: a request that is giving it a new id at the same moment finds it gone, or is found.
+    async fn destroy(&self, loaded: &Stored, now: SystemTime) -> Result<bool> {
+        let mut target = Target::of(loaded);
+        for attempt in 0..ATTEMPTS {
+            let expected = Expected::Version(target.record.version());
+            let written = match self.limited().write(&target.key, &emptied(), expected).await {
+                // A disk that is full takes no record, not even an empty one.
+                Err(error) if error.kind() == ErrorKind::Driver => {
+                    return match self.limited().destroy(&target.key).await {
+                        Ok(destroyed) => Ok(destroyed),
+                        Err(_) => Err(error),
+                    };
+                }
+                written => written?,
+            };
+            match written {
+                Written::Done(_) => {
+                    self.note_ending(Some(target.key));
+                    self.limited().destroy(&target.key).await?;
+                    return Ok(true);
+                }
+                Written::Gone => return Ok(false),
+                Written::Conflict(newer) => {
+                    let newer = self.newer(&target.key, newer, attempt).await?;
+                    target = match self.follow(target, newer, &loaded.record, Purpose::End, now).await? {
+                        Followed::Live(target) => target,
+                        Followed::Gone | Followed::Superseded => return Ok(false),
+                    };
+                }
+            }
+        }
+        Err(conflict())
+    }
+}

@@ -1,0 +1,50 @@
+//! The session's lock. No code of the application runs under it: no subscriber of its log, no clock, no `Drop` of what it has given to `update`.
+//!
+//! What is to be said or dropped because of a change is left in the state's [`Afterwards`](crate::state::Afterwards), and done here when the
+//! lock is free. There is no other way to lock a session.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{MutexGuard, PoisonError};
+
+use super::{Inner, Slot};
+
+pub(super) struct Locked<'a>(Option<MutexGuard<'a, Slot>>);
+
+impl Inner {
+    #[inline]
+    pub(super) fn lock(&self) -> Locked<'_> {
+        // No code of the application runs under the lock, so a panic under it has left nothing half done.
+        Locked(Some(self.slot.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = Slot;
+
+    #[inline]
+    fn deref(&self) -> &Slot {
+        self.0.as_ref().expect("the lock is held until this is dropped")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Slot {
+        self.0.as_mut().expect("the lock is held until this is dropped")
+    }
+}
+
+impl Drop for Locked<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(mut slot) = self.0.take() else { return };
+        let waiting = match &mut slot.state {
+            Some(state) if !state.afterwards.is_empty() => Some(std::mem::take(&mut state.afterwards)),
+            _ => None,
+        };
+        drop(slot);
+        if let Some(afterwards) = waiting {
+            afterwards.run();
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Whose session it is.
+//!
+//! * From nobody to somebody: the session gets a new id and keeps its data.
+//! * From somebody to somebody else, or to nobody: the session ends. The request goes on in a new one, with its own changes.
+//!
+//! See [OWASP](https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html#renew-the-session-id-after-any-privilege-level-change).
+
+use std::sync::Arc;
+
+use super::{Lost, Origin, Replayed, State};
+use crate::changes::Change;
+use crate::error::{ErrorKind, Result};
+use crate::save::Ended;
+
+impl State {
+    pub(crate) fn owner(&self) -> Option<&str> {
+        self.draft.owner.as_deref()
+    }
+
+    /// Whether naming this owner ends the session: it belongs to somebody else.
+    pub(crate) fn is_ended_by(&self, owner: Option<&str>) -> bool {
+        self.owner().is_some_and(|present| owner != Some(present))
+    }
+
+    /// Names the owner of a session that is not [ended](State::is_ended_by) by that.
+    pub(crate) fn name_owner(&mut self, owner: Option<&str>) -> Result<()> {
+        let signs_in = owner.is_some() && self.owner().is_none();
+        match &mut self.origin {
+            Origin::Lost(lost) if signs_in && lost.owner.as_deref() == owner => {
+                // To put the same owner again is no sign-in: whoever ended the session meant it.
+                lost.refused = Some(ErrorKind::SignInRefused);
+                return Ok(());
+            }
+            Origin::Lost(_) if signs_in => {
+                self.new_id()?;
+                self.origin = Origin::Fresh;
+            }
+            Origin::Stored(_) if signs_in && !self.regenerated => self.regenerate()?,
+            _ => {}
+        }
+        self.make(Change::Owner(owner.map(Arc::from)))
+    }
+
+    /// Ends the session, and goes on in a new one in which nothing is but `own`: this request's own changes. Where the `owner` of the ended
+    /// session is named again later, that is no sign-in.
+    pub(crate) fn start_over(&mut self, own: Replayed) -> Result<()> {
+        let shown = std::mem::take(&mut self.shown);
+        self.end_session(true)?;
+        self.shown = shown;
+        let before = std::mem::replace(&mut self.changes, own.changes);
+        self.afterwards.drop_changes(before);
+        self.draft = own.draft;
+        own.fit
+    }
+
+    /// Ends the session: the next one has a new id and no data.
+    pub(crate) fn invalidate(&mut self) -> Result<()> {
+        self.end_session(false)?;
+        if let Some(ended) = &mut self.ended {
+            ended.must_be_live = false;
+        }
+        Ok(())
+    }
+
+    fn end_session(&mut self, owner_changed: bool) -> Result<()> {
+        self.new_id()?;
+        self.forget_everything();
+        self.invalidations += 1;
+        self.new = true;
+        match std::mem::replace(&mut self.origin, Origin::Fresh) {
+            Origin::Stored(stored) => {
+                self.end(Ended {
+                    must_be_live: owner_changed && stored.record.owner().is_some(),
+                    stored,
+                });
+            }
+            Origin::Waiting => {
+                self.end_what_is_found = true;
+                self.origin = Origin::Waiting;
+            }
+            Origin::Lost(_) | Origin::Fresh => {}
+        }
+        Ok(())
+    }
+
+    /// The session is gone. What was changed has no place any more.
+    pub(super) fn lose(&mut self, refused: Option<ErrorKind>) {
+        let owner = match &self.origin {
+            Origin::Stored(stored) => stored.record.shared_owner(),
+            Origin::Lost(lost) => lost.owner.clone(),
+            Origin::Waiting | Origin::Fresh => None,
+        };
+        self.origin = Origin::Lost(Lost { owner, refused });
+        self.forget_everything();
+        self.new = true;
+        self.withdraw_cookie();
+    }
+}
