@@ -5,20 +5,25 @@
 //!
 //! Changes that say what a value *is* (put, forget, flash, flush) make those before them under the same key superfluous, so that these
 //! cannot fail any more; changes that say how it *differs* (increment, push, update) are kept and replayed on whatever value they find.
+//!
+//! A change that comes to nothing on what the request has read (the value is that already) is kept, too. Alone it causes no write, because the draft has
+//! no edits then. Beside others it is replayed like them: another request may have changed that key, and the changes of one save take effect as a unit.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::clock::end_of_time;
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
 use crate::draft::Draft;
 use crate::error::{Error, ErrorKind, Result};
-use crate::expiry::to_millis;
-use crate::flash::Stamp;
+use crate::expiry::Expiry;
+use crate::flash::{Passing, Stamp};
 use crate::id::SessionId;
-use crate::payload::{MAX_DEPTH, depth, key};
+use crate::payload::{Json, MAX_DEPTH, depth, key};
+
+/// How many characters a CSRF token has, Goravel's too.
+const TOKEN_LENGTH: usize = 40;
 
 /// The function behind `update`: from the JSON text that is there to the one to store; `None` leaves it as it is.
 pub(crate) type UpdateFn = dyn Fn(Option<&str>) -> Result<Option<String>> + Send + Sync;
@@ -26,17 +31,17 @@ pub(crate) type UpdateFn = dyn Fn(Option<&str>) -> Result<Option<String>> + Send
 /// One change.
 #[derive(Clone)]
 pub(crate) enum Change {
-    Put(Arc<str>, Arc<str>),
+    Put(Arc<str>, Json),
     Forget(Arc<str>),
     /// Absent and null count as 0.
     Increment(Arc<str>, i128),
-    Push(Arc<str>, Arc<str>),
+    Push(Arc<str>, Json),
     /// `before` and `after` are what the function saw and made of it when the request called it.
     Update {
         key: Arc<str>,
         function: Arc<UpdateFn>,
-        before: Option<Arc<str>>,
-        after: Option<Arc<str>>,
+        before: Option<Json>,
+        after: Option<Json>,
     },
     /// Moves the first of `from` that is present to `to`, if that is absent, and removes the others.
     Rename {
@@ -45,19 +50,19 @@ pub(crate) enum Change {
     },
     Flash {
         key: Arc<str>,
-        text: Arc<str>,
+        text: Json,
         stamp: Stamp,
         until_read: bool,
     },
     /// Keeps the flash that this request has seen. If another has aged it away meanwhile, it comes back.
     Keep {
         key: Arc<str>,
-        text: Arc<str>,
+        text: Json,
         seen: Stamp,
         stamp: Stamp,
     },
     /// Removes flash that was not flashed again since.
-    Age(Vec<(Arc<str>, Stamp)>),
+    Age(Passing),
     /// Removes everything. A stored CSRF token is replaced by this one: the next first token would follow from the id as the last
     /// one did, and so bring back what was to be refused.
     Flush(Arc<str>),
@@ -70,7 +75,7 @@ pub(crate) enum Change {
     /// The new CSRF token of a regenerated session, if it has one; of two regenerations the first decides.
     RotatedToken(Arc<str>),
     Owner(Option<Arc<str>>),
-    Lifetime(Option<Duration>),
+    Expiry(Option<Expiry>),
 }
 
 impl Change {
@@ -81,11 +86,10 @@ impl Change {
             Self::Forget(key) => store(draft, key, None),
             Self::Increment(key, by) => {
                 let sum = add(draft.get(key), *by).map_err(|why| why.error(key))?;
-                store(draft, key, Some(sum.to_string().into()));
+                store(draft, key, Some(Json::new(sum.to_string())));
             }
             Self::Push(key, item) => {
-                let list = append(draft.get(key), item).map_err(|why| why.error(key))?;
-                store(draft, key, Some(list.into()));
+                append(draft, key, item).map_err(|why| why.error(key))?;
             }
             Self::Update {
                 key,
@@ -93,9 +97,9 @@ impl Change {
                 before,
                 after,
             } => {
-                let text = match draft.get(key) == before.as_deref() {
+                let text = match draft.get(key) == before.as_deref().map(String::as_str) {
                     true => after.clone(),
-                    false => function(draft.get(key))?.map(Arc::from),
+                    false => function(draft.get(key))?.map(Json::new),
                 };
                 if let Some(text) = text {
                     store(draft, key, Some(text));
@@ -128,19 +132,19 @@ impl Change {
             }
             Self::Flush(token) => {
                 draft.flush();
-                if draft.base().get(key::TOKEN).is_some() {
+                if token_in(draft.base().get(key::TOKEN)).is_some() {
                     draft.set(&key::TOKEN.into(), Some(quoted(token)));
                 }
             }
             Self::RemoveAll => draft.remove_all(),
             Self::FirstToken(token) => {
-                if token_in(draft).is_none() {
+                if token_in(draft.get(key::TOKEN)).is_none() {
                     draft.set(&key::TOKEN.into(), Some(quoted(token)));
                 }
             }
             Self::Token(token) => draft.set(&key::TOKEN.into(), Some(quoted(token))),
             Self::RotatedToken(token) => {
-                if token_in(draft).is_some() {
+                if token_in(draft.get(key::TOKEN)).is_some() {
                     draft.set(&key::TOKEN.into(), Some(quoted(token)));
                 }
             }
@@ -151,9 +155,9 @@ impl Change {
                 }
                 draft.owner = owner.clone();
             }
-            Self::Lifetime(lifetime) => {
-                let text = lifetime.map(|lifetime| lifetime_in_millis(lifetime).to_string());
-                draft.set(&key::LIFETIME.into(), text.map(Arc::from));
+            Self::Expiry(expiry) => {
+                let text = expiry.map(|expiry| Json::new(expiry.to_json()));
+                draft.set(&key::LIFETIME.into(), text);
             }
         }
         Ok(())
@@ -165,7 +169,7 @@ impl Change {
         match self {
             change if change.is_of_token() => Ok(()),
             Self::Flush(_) => {
-                let token = draft.get(key::TOKEN).map(Arc::from);
+                let token = draft.text(key::TOKEN).map(|token| token.json());
                 draft.flush();
                 draft.set(&key::TOKEN.into(), token);
                 Ok(())
@@ -200,26 +204,31 @@ impl Change {
     }
 
     /// Whether what is under the key afterwards does not depend on what was there before.
-    fn is_absolute(&self) -> bool {
+    pub(crate) fn is_absolute(&self) -> bool {
         matches!(self, Self::Put(..) | Self::Forget(_) | Self::Flash { .. })
     }
 
-    /// Whether the change may concern any key, so that others cannot be moved past it.
-    fn is_barrier(&self) -> bool {
-        matches!(
-            self,
-            Self::Rename { .. } | Self::Age(_) | Self::Flush(_) | Self::RemoveAll
-        )
+    /// Whether removing all of the application's keys makes the change superfluous.
+    fn is_of_data(&self) -> bool {
+        self.key().is_some() || matches!(self, Self::Rename { .. } | Self::Age(_) | Self::RemoveAll)
     }
 }
 
-/// The changes of a request, in order.
+/// The changes of a request, in order. Those under different keys may change places, but for a rename.
 #[derive(Clone, Default)]
 pub(crate) struct Changes {
-    list: Vec<Change>,
-    /// Some change in the list has left its value as it was.
-    quiet: bool,
+    /// `None`: a later change has made it superfluous.
+    list: Vec<Option<Change>>,
+    /// Where the last rename is behind. What a key held before it was renamed lives on under another, so changes before it stay as they are.
+    begin: usize,
+    /// Where the changes of each key are from there on, once there are [`FEW`] or more.
+    places: Option<HashMap<Arc<str>, Vec<usize>>>,
+    /// Functions of the application that are not needed any more. They are dropped where no lock is held.
+    unneeded: Vec<Change>,
 }
+
+/// So many changes are looked through faster than a map.
+const FEW: usize = 16;
 
 impl Changes {
     pub(crate) fn is_empty(&self) -> bool {
@@ -227,19 +236,19 @@ impl Changes {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Change> {
-        self.list.iter()
+        self.list.iter().flatten()
     }
 
     /// Whether the application says whose session it is.
     pub(crate) fn names_owner(&self) -> bool {
-        self.list.iter().any(|change| matches!(change, Change::Owner(Some(_))))
+        self.iter().any(|change| matches!(change, Change::Owner(Some(_))))
     }
 
     /// Whether these changes leave the session of `owner` to somebody else, or to nobody.
     pub(crate) fn leave(&self, owner: &str) -> bool {
-        let named = self.list.iter().rev().find_map(|change| match change {
+        let named = self.list.iter().rev().flatten().find_map(|change| match change {
             Change::Owner(owner) => Some(owner.as_deref()),
-            Change::Flush(_) => Some(None),
+            Change::Flush(_) | Change::RemoveAll => Some(None),
             _ => None,
         });
         named.is_some_and(|named| named != Some(owner))
@@ -247,81 +256,146 @@ impl Changes {
 
     /// Whether the application has changed nothing: all of it comes with reading.
     pub(crate) fn come_with_reading(&self) -> bool {
-        self.list.iter().all(Change::comes_with_reading)
+        self.iter().all(Change::comes_with_reading)
+    }
+
+    /// Takes other changes in the place of these.
+    pub(crate) fn become_others(&mut self, others: Self) {
+        let gone = std::mem::replace(self, others);
+        self.unneeded.extend(gone.unneeded);
+        let functions = gone.list.into_iter().flatten().filter(Change::has_function);
+        self.unneeded.extend(functions);
+    }
+
+    pub(crate) fn has_unneeded(&self) -> bool {
+        !self.unneeded.is_empty()
+    }
+
+    /// What is to be dropped when the lock is free.
+    pub(crate) fn take_unneeded(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.unneeded)
     }
 
     /// Puts the changes back in front of those that were made while a save of them failed.
-    pub(crate) fn put_back(&mut self, mut earlier: Self) {
-        for later in &self.list {
-            earlier.make_room_for(later);
-        }
-        earlier.list.append(&mut self.list);
-        earlier.quiet |= self.quiet;
-        *self = earlier;
+    pub(crate) fn put_back(&mut self, earlier: Self) {
+        let later = std::mem::replace(self, earlier);
+        self.unneeded.extend(later.unneeded);
+        later.list.into_iter().flatten().for_each(|change| self.add(change));
     }
 
     /// Applies a change to the draft and remembers it.
     pub(crate) fn make(&mut self, change: Change, draft: &mut Draft) -> Result<()> {
-        // Looking for changes of the key that this one replaces takes time: only where there may be some.
-        let again = change.key().is_some_and(|key| {
-            self.quiet || draft.is_edited(key) || self.list.last().and_then(Change::key) == Some(key)
-        });
-        change.apply(draft)?;
-        self.quiet |= change.key().is_some_and(|key| !draft.is_edited(key));
-        if again || change.key().is_none() {
-            self.make_room_for(&change);
+        let last = match change.is_absolute() {
+            true => None,
+            false => change.key().and_then(|key| self.last_of(key)),
+        };
+        let last = last.and_then(|at| self.list[at].as_mut());
+        match (last, &change) {
+            // "Put 1, then add 2" is "put 3".
+            (Some(Change::Put(key, text)), Change::Increment(..) | Change::Push(..) | Change::Update { .. }) => {
+                // A list grows in place only while the draft alone holds it.
+                *text = Json::default();
+                let made = change.apply(draft);
+                *text = draft.text(key).map(|text| text.json()).unwrap_or_default();
+                self.unneeded.extend(Some(change).filter(Change::has_function));
+                return made;
+            }
+            // "Add 1, then add 2" is "add 3".
+            (Some(Change::Increment(_, by)), Change::Increment(_, more)) => {
+                change.apply(draft)?;
+                if let Some(sum) = by.checked_add(*more) {
+                    *by = sum;
+                    return Ok(());
+                }
+            }
+            _ => change.apply(draft)?,
         }
-        if let Some(key) = change.key().filter(|_| again)
-            && self.merge_into_last(&change, key, draft)
-        {
-            return Ok(());
-        }
-        self.list.push(change);
+        self.add(change);
         Ok(())
     }
 
-    /// Drops the changes that `later` makes superfluous.
-    fn make_room_for(&mut self, later: &Change) {
-        match later {
-            Change::Flush(_) | Change::RemoveAll => self.list.retain(|earlier| earlier.key().is_none()),
-            later => {
-                if let Some(key) = later.key().filter(|_| later.is_absolute()) {
-                    self.drop_superfluous(key);
+    /// Remembers a change in the place of those that it makes superfluous.
+    fn add(&mut self, change: Change) {
+        match &change {
+            Change::Flush(_) | Change::RemoveAll => {
+                let is_flush = matches!(change, Change::Flush(_));
+                let goes = |earlier: &Change| earlier.is_of_data() || is_flush && matches!(earlier, Change::Flush(_));
+                for at in 0..self.list.len() {
+                    if self.list[at].as_ref().is_some_and(goes) {
+                        self.remove(at);
+                    }
+                }
+                self.list.retain(Option::is_some);
+                self.begin_anew();
+            }
+            Change::Rename { .. } => {
+                self.list.push(Some(change));
+                return self.begin_anew();
+            }
+            keyed if keyed.is_absolute() => {
+                if let Some(at) = keyed.key().and_then(|key| self.clear(key)) {
+                    self.list[at] = Some(change);
+                    return;
                 }
             }
+            _ => {}
+        }
+        self.push(change);
+    }
+
+    fn push(&mut self, change: Change) {
+        self.list.push(Some(change));
+        let from = match &self.places {
+            Some(_) => self.list.len() - 1,
+            None if self.list.len() - self.begin < FEW => return,
+            None => self.begin,
+        };
+        let places = self.places.get_or_insert_default();
+        for (at, change) in self.list.iter().enumerate().skip(from) {
+            if let Some(key) = change.as_ref().and_then(Change::key) {
+                places.entry(key.clone()).or_default().push(at);
+            }
         }
     }
 
-    /// Drops the changes of a key that is about to be said anew.
-    fn drop_superfluous(&mut self, key: &str) {
-        // What a key held before it was renamed lives on under another.
-        let renames = |change: &Change| matches!(change, Change::Rename { .. });
-        let from = self.list.iter().rposition(renames).map_or(0, |at| at + 1);
-        let mut at = 0;
-        self.list.retain(|change| {
-            at += 1;
-            at <= from || change.key().is_none_or(|changed| **changed != *key)
-        });
+    /// Whatever is in the list now stays as it is.
+    fn begin_anew(&mut self) {
+        self.begin = self.list.len();
+        self.places = None;
     }
 
-    /// Turns "put 1, then add 2" into "put 3", and "add 1, then add 2" into "add 3".
-    fn merge_into_last(&mut self, change: &Change, key: &str, draft: &Draft) -> bool {
-        let concerns = |other: &&mut Change| other.is_barrier() || other.key().is_some_and(|changed| **changed == *key);
-        let last = self.list.iter_mut().rev().find(concerns);
-        match (last, change) {
-            (Some(Change::Put(_, text)), Change::Increment(..) | Change::Push(..) | Change::Update { .. }) => {
-                draft.get(key).map(|now| *text = now.into()).is_some()
-            }
-            (Some(Change::Increment(_, by)), Change::Increment(_, more)) => {
-                by.checked_add(*more).map(|sum| *by = sum).is_some()
-            }
-            _ => false,
+    /// Where the last change of a key is that is not to stay as it is.
+    fn last_of(&self, key: &str) -> Option<usize> {
+        if let Some(places) = &self.places {
+            return places.get(key)?.last().copied();
         }
+        let is_of_key = |change: &Option<Change>| change.as_ref().and_then(Change::key).is_some_and(|of| **of == *key);
+        let at = self.list[self.begin..].iter().rposition(is_of_key)?;
+        Some(self.begin + at)
+    }
+
+    /// Removes the changes of a key, and says where there is a place now for another.
+    fn clear(&mut self, key: &str) -> Option<usize> {
+        let place = self.last_of(key)?;
+        if let Some(places) = self.places.as_mut().and_then(|places| places.get_mut(key)) {
+            for at in std::mem::replace(places, vec![place]) {
+                self.remove(at);
+            }
+        } else {
+            while let Some(at) = self.last_of(key) {
+                self.remove(at);
+            }
+        }
+        Some(place)
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.unneeded.extend(self.list[at].take().filter(Change::has_function));
     }
 }
 
 /// Stores or removes a value for good: whatever was flash is not any more.
-fn store(draft: &mut Draft, key: &Arc<str>, text: Option<Arc<str>>) {
+fn store(draft: &mut Draft, key: &Arc<str>, text: Option<Json>) {
     draft.flash.remove(key);
     draft.set(key, text);
 }
@@ -330,7 +404,7 @@ fn rename(draft: &mut Draft, from: &[Arc<str>], to: &Arc<str>) {
     for old in from {
         if let Some(text) = draft.text(old) {
             if draft.get(to).is_none() {
-                draft.set(to, Some((*text).into()));
+                draft.set(to, Some(text.json()));
                 if let Some((stamp, until_read)) = draft.flash.find(old) {
                     draft.flash.set(to.clone(), stamp, until_read);
                 }
@@ -373,34 +447,35 @@ fn add(text: Option<&str>, by: i128) -> Result<i64, Misfit> {
     i64::try_from(sum).map_err(|_| Misfit::Overflow)
 }
 
-/// A JSON list and one item more.
-fn append(list: Option<&str>, item: &str) -> Result<String, Misfit> {
+/// Appends an item to a JSON list.
+fn append(draft: &mut Draft, key: &Arc<str>, item: &str) -> Result<(), Misfit> {
     if depth(item) >= MAX_DEPTH {
         return Err(Misfit::TooDeep);
     }
-    let items = match list {
-        None | Some("null") => "",
-        Some(list) => list
-            .strip_prefix('[')
-            .and_then(|list| list.strip_suffix(']'))
-            .ok_or(Misfit::NoList)?
-            .trim_ascii(),
+    let Some(list) = draft.get(key).filter(|list| *list != "null") else {
+        store(draft, key, Some(Json::new(format!("[{item}]"))));
+        return Ok(());
     };
-    Ok(match items {
-        "" => format!("[{item}]"),
-        items => format!("[{items},{item}]"),
-    })
+    let items = list.strip_prefix('[').and_then(|list| list.strip_suffix(']'));
+    let separator = match items.ok_or(Misfit::NoList)?.trim_ascii_start() {
+        "" => "",
+        _ => ",",
+    };
+    draft.flash.remove(key);
+    draft.grow(key, |list| {
+        list.pop();
+        list.push_str(separator);
+        list.push_str(item);
+        list.push(']');
+    });
+    Ok(())
 }
 
-/// The CSRF token of a draft; anything but a string is none.
-pub(crate) fn token_in(draft: &Draft) -> Option<String> {
-    serde_json::from_str(draft.get(key::TOKEN)?).ok()
-}
-
-/// Rounded up, and no longer than to the end of time, which is a number that is read back whoever writes it.
-fn lifetime_in_millis(lifetime: Duration) -> u128 {
-    let longest = u128::from(to_millis(end_of_time()));
-    lifetime.as_nanos().div_ceil(1_000_000).min(longest)
+/// The CSRF token that a stored text holds. Anything but 40 characters of base64url is none: an empty one would be known to everybody.
+pub(crate) fn token_in(text: Option<&str>) -> Option<String> {
+    let is_of_alphabet = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let token: String = serde_json::from_str(text?).ok()?;
+    (token.len() == TOKEN_LENGTH && token.bytes().all(is_of_alphabet)).then_some(token)
 }
 
 /// 40 characters that follow from an id and do not tell it.
@@ -413,6 +488,6 @@ pub(crate) fn token_of(id: &SessionId) -> String {
 }
 
 /// A token as JSON; tokens need no escapes.
-fn quoted(token: &str) -> Arc<str> {
-    format!("\"{token}\"").into()
+fn quoted(token: &str) -> Json {
+    Json::new(format!("\"{token}\""))
 }

@@ -1,10 +1,12 @@
 //! A working copy of a session: the payload that was loaded, and what has become different since.
 
+use std::any::TypeId;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::codec;
 use crate::flash::Flash;
-use crate::payload::{Payload, Text, is_reserved, key};
+use crate::payload::{Json, Payload, Text, is_reserved, key};
 use crate::record::Record;
 
 /// A payload with edits on top. It is read as if the edits were made; [`finish`](Draft::finish) makes them.
@@ -12,8 +14,10 @@ use crate::record::Record;
 pub(crate) struct Draft {
     base: Payload,
     base_owner: Option<Arc<str>>,
-    /// Sorted by key; an edit that says what the base says is left out.
-    edits: Vec<(Arc<str>, Option<Arc<str>>)>,
+    /// An edit that says what the base says is left out.
+    edits: BTreeMap<Arc<str>, Option<Json>>,
+    /// Lists that are known to be of a type, so that an item can be appended without reading them.
+    lists: BTreeMap<Arc<str>, TypeId>,
     pub(crate) flash: Flash,
     pub(crate) owner: Option<Arc<str>>,
 }
@@ -34,7 +38,8 @@ impl Draft {
             flash: Flash::read(&base),
             base,
             base_owner: owner.clone(),
-            edits: Vec::new(),
+            edits: BTreeMap::new(),
+            lists: BTreeMap::new(),
             owner,
         }
     }
@@ -46,35 +51,50 @@ impl Draft {
     /// The JSON text under a key.
     #[inline]
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
-        match self.edit_of(key) {
-            Ok(at) => self.edits[at].1.as_deref(),
-            Err(_) => self.base.get(key),
+        match self.edits.get(key) {
+            Some(edit) => edit.as_deref().map(String::as_str),
+            None => self.base.get(key),
         }
     }
 
     /// The same, shared instead of borrowed.
     #[inline]
     pub(crate) fn text(&self, key: &str) -> Option<Text> {
-        match self.edit_of(key) {
-            Ok(at) => self.edits[at].1.clone().map(Text::Whole),
-            Err(_) => self.base.text_at(key),
+        match self.edits.get(key) {
+            Some(edit) => edit.clone().map(Text::Whole),
+            None => self.base.text_at(key),
         }
     }
 
     /// Sets or removes what is under a key, whether it is flash or not.
-    pub(crate) fn set(&mut self, key: &Arc<str>, value: Option<Arc<str>>) {
-        let stored = self.base.get(key);
-        let as_stored = match (&value, stored) {
+    pub(crate) fn set(&mut self, key: &Arc<str>, value: Option<Json>) {
+        self.lists.remove(key);
+        let is_as_stored = match (&value, self.base.get(key)) {
             (Some(value), Some(stored)) => codec::same(value, stored),
             (None, None) => true,
             _ => false,
         };
-        match (self.edit_of(key), as_stored) {
-            (Ok(at), true) => drop(self.edits.remove(at)),
-            (Ok(at), false) => self.edits[at].1 = value,
-            (Err(_), true) => {}
-            (Err(at), false) => self.edits.insert(at, (key.clone(), value)),
-        }
+        match is_as_stored {
+            true => self.edits.remove(key),
+            false => self.edits.insert(key.clone(), value),
+        };
+    }
+
+    /// Changes the text under a key, in place where it is an edit that nobody else holds.
+    pub(crate) fn grow(&mut self, key: &Arc<str>, change: impl FnOnce(&mut String)) {
+        let edit = self.edits.get_mut(key).and_then(Option::take);
+        let mut text = edit.unwrap_or_else(|| Arc::new(self.base.get(key).unwrap_or_default().to_owned()));
+        change(Arc::make_mut(&mut text));
+        self.set(key, Some(text));
+    }
+
+    /// Notes that the list under a key is of a type, until it is set to something else.
+    pub(crate) fn note_list(&mut self, key: &Arc<str>, list: TypeId) {
+        self.lists.insert(key.clone(), list);
+    }
+
+    pub(crate) fn is_list(&self, key: &str, list: TypeId) -> bool {
+        self.lists.get(key) == Some(&list)
     }
 
     /// Whether a sealed draft differs from what was loaded.
@@ -84,25 +104,16 @@ impl Draft {
 
     #[cfg(feature = "testing")]
     pub(crate) fn edited_keys(&self) -> impl Iterator<Item = &str> {
-        self.edits.iter().map(|(key, _)| &**key)
-    }
-
-    pub(crate) fn is_edited(&self, key: &str) -> bool {
-        self.edit_of(key).is_ok()
-    }
-
-    #[inline]
-    fn edit_of(&self, key: &str) -> Result<usize, usize> {
-        self.edits.binary_search_by(|(edited, _)| (**edited).cmp(key))
+        self.edits.keys().map(|key| &**key)
     }
 
     /// Every application key that is present, with its JSON text; in no particular order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
-        let stored = self.base.iter().filter(|(key, _)| self.edit_of(key).is_err());
+        let stored = self.base.iter().filter(|(key, _)| !self.edits.contains_key(*key));
         let edited = self
             .edits
             .iter()
-            .filter_map(|(key, value)| Some((&**key, value.as_deref()?)));
+            .filter_map(|(key, value)| Some((&**key, value.as_ref()?.as_str())));
         stored.chain(edited).filter(|(key, _)| !is_reserved(key))
     }
 
@@ -122,7 +133,8 @@ impl Draft {
     }
 
     fn remove_where(&mut self, which: impl Fn(&str) -> bool) {
-        self.edits.retain(|(key, _)| !which(key));
+        self.edits.retain(|key, _| !which(key));
+        self.lists.clear();
         let base = self.base.clone();
         for (key, _) in base.iter().filter(|(key, _)| which(key)) {
             self.set(&key.into(), None);
@@ -134,7 +146,7 @@ impl Draft {
     pub(crate) fn seal(&mut self) {
         if self.flash.is_changed() {
             for (key, list) in self.flash.lists(&self.base) {
-                self.set(&key.into(), list.map(Arc::from));
+                self.set(&key.into(), list.map(Json::new));
             }
         }
     }
@@ -142,10 +154,10 @@ impl Draft {
     /// Whether a sealed draft of a session without a record has nothing worth a record.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        let kept = |(key, value): &(Arc<str>, Option<Arc<str>>)| {
+        let is_kept = |(key, value): (&Arc<str>, &Option<Json>)| {
             value.is_some() && **key != *key::CREATED && **key != *key::LIFETIME
         };
-        self.owner.is_none() && !self.edits.iter().any(kept)
+        self.owner.is_none() && !self.edits.iter().any(is_kept)
     }
 
     /// The payload of a sealed draft.
@@ -153,7 +165,11 @@ impl Draft {
     pub(crate) fn finish(&self) -> Payload {
         match self.edits.is_empty() {
             true => self.base.clone(),
-            false => self.base.edit(&self.edits),
+            false => {
+                let edits = self.edits.iter();
+                self.base
+                    .edit(edits.map(|(key, value)| (&**key, value.as_deref().map(String::as_str))))
+            }
         }
     }
 }

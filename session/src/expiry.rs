@@ -1,23 +1,68 @@
 //! When a session expires.
 //!
-//! * Idle: so long after it was last used; the layer's lifetime, or the session's own (`set_lifetime`), kept in its payload.
-//! * Absolute, where the layer has such a limit: so long after it began, which is kept in the payload too.
+//! * Idle: so long after it was last used; the layer's lifetime, or the session's own ([`Expiry`]), kept in its payload.
+//! * At a moment of its own, kept there too.
+//! * Absolute, where the layer has such a limit: so long after it began, which is kept in the payload too. It caps the others.
 //!
-//! The earlier of the two is the record's expiry; expired means that this moment has come. To spare the store and the browser
+//! The earliest of these is the record's expiry; expired means that this moment has come. To spare the store and the browser
 //! a message with every request, an expiry is moved only when a tenth of the idle lifetime has gone by since it was last moved.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::clock::after;
+use crate::clock::{after, end_of_time};
 use crate::config::Settings;
 use crate::draft::Draft;
-use crate::payload::{Payload, key};
+use crate::payload::{Json, Payload, key};
 use crate::record::Record;
 
-/// The idle lifetime that a session has for itself alone, as it is stored.
-fn own_lifetime(stored: Option<&str>) -> Option<Duration> {
-    stored?.parse().ok().map(Duration::from_millis)
+/// How long one session lives, whatever the layer says: see [`Session::set_expiry`](crate::Session::set_expiry).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Expiry {
+    /// So long after it was last used. The browser keeps the cookie as long.
+    Idle(Duration),
+    /// At this moment, however much it is used. The browser keeps the cookie until then. Exact to the millisecond.
+    At(SystemTime),
+    /// In the browser, when it is closed. In the store as long after its last use as all sessions of the layer.
+    OnClose,
+}
+
+/// [`Expiry::OnClose`], as it is stored.
+const ON_CLOSE: &str = r#""close""#;
+
+impl Expiry {
+    /// The JSON text under [`key::LIFETIME`]. An idle lifetime is a number of milliseconds, rounded up; a moment is no number, so that a store which prolongs
+    /// sessions when it reads them leaves it alone though it knows of numbers only.
+    pub(crate) fn to_json(self) -> String {
+        match self {
+            Self::Idle(lifetime) => {
+                // Not beyond the end of time: numbers up to there are read back whatever program writes them.
+                let longest = u128::from(to_millis(end_of_time()));
+                lifetime.as_nanos().div_ceil(1_000_000).min(longest).to_string()
+            }
+            Self::At(moment) => format!(r#"{{"at":{}}}"#, to_millis(moment.min(end_of_time()))),
+            Self::OnClose => ON_CLOSE.to_owned(),
+        }
+    }
+
+    /// What a stored text says; nothing where it is of another shape.
+    #[inline]
+    pub(crate) fn of_json(stored: Option<&str>) -> Option<Self> {
+        let stored = stored?;
+        match stored.as_bytes().first()? {
+            b'{' => {
+                let At { at } = serde_json::from_str(stored).ok()?;
+                Some(Self::At(after(SystemTime::UNIX_EPOCH, Duration::from_millis(at))))
+            }
+            b'"' => (stored == ON_CLOSE).then_some(Self::OnClose),
+            _ => stored.parse().ok().map(Duration::from_millis).map(Self::Idle),
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct At {
+    at: u64,
 }
 
 /// Milliseconds since 1970; times before count as 1970.
@@ -36,29 +81,43 @@ impl Settings {
     /// When a session that is used now expires.
     #[inline]
     pub(crate) fn expiry(&self, draft: &Draft, now: SystemTime) -> SystemTime {
-        let idle = own_lifetime(draft.get(key::LIFETIME)).unwrap_or(self.lifetime);
-        self.expiry_after(idle, draft, now)
+        self.expiry_by(Expiry::of_json(draft.get(key::LIFETIME)), draft, now)
     }
 
     #[inline]
-    fn expiry_after(&self, idle: Duration, draft: &Draft, now: SystemTime) -> SystemTime {
-        let (idle, absolute) = (after(now, idle), self.absolute_lifetime);
-        let deadline = absolute.and_then(|_| self.deadline(draft.get(key::CREATED)));
-        deadline.map_or(idle, |deadline| idle.min(deadline))
+    fn expiry_by(&self, own: Option<Expiry>, draft: &Draft, now: SystemTime) -> SystemTime {
+        let expiry = match own {
+            Some(Expiry::At(moment)) => moment,
+            Some(Expiry::Idle(_) | Expiry::OnClose) | None => after(now, self.idle_lifetime(own)),
+        };
+        let Some(absolute) = self.absolute_lifetime else {
+            return expiry;
+        };
+        // A session that is not stored yet begins now.
+        let begun = draft.get(key::CREATED).and_then(from_millis).unwrap_or(now);
+        expiry.min(after(begun, absolute))
     }
 
-    /// The expiry to write, if it is worth moving from where it is. What the session's own lifetime makes of it always is.
+    fn idle_lifetime(&self, own: Option<Expiry>) -> Duration {
+        match own {
+            Some(Expiry::Idle(lifetime)) => lifetime,
+            Some(Expiry::At(_) | Expiry::OnClose) | None => self.lifetime,
+        }
+    }
+
+    /// The expiry to write, if it is worth moving from where it is. What the session's own expiry makes of it always is.
     #[inline]
     pub(crate) fn moved_expiry(&self, record: &Record, draft: &Draft, now: SystemTime) -> Option<SystemTime> {
-        let own = draft.get(key::LIFETIME);
-        let lifetime = own_lifetime(own).unwrap_or(self.lifetime);
-        let (old, new) = (record.expires_at(), self.expiry_after(lifetime, draft, now));
+        let text = draft.get(key::LIFETIME);
+        let own = Expiry::of_json(text);
+        let (old, new) = (record.expires_at(), self.expiry_by(own, draft, now));
         let moved = new
             .duration_since(old)
             .or_else(|_| old.duration_since(new))
             .unwrap_or_default();
-        let enough = match own == record.parsed().get(key::LIFETIME) {
-            true => (lifetime / 10).max(Duration::from_millis(1)),
+        let is_rolling = !matches!(own, Some(Expiry::At(_))) && text == record.parsed().get(key::LIFETIME);
+        let enough = match is_rolling {
+            true => (self.idle_lifetime(own) / 10).max(Duration::from_millis(1)),
             false => Duration::from_millis(1),
         };
         (moved >= enough).then_some(new)
@@ -80,14 +139,69 @@ impl Settings {
     #[inline]
     pub(crate) fn note_beginning(&self, draft: &mut Draft, now: SystemTime) {
         if self.absolute_lifetime.is_some() && draft.get(key::CREATED).and_then(from_millis).is_none() {
-            draft.set(&key::CREATED.into(), Some(Arc::from(to_millis(now).to_string())));
+            draft.set(&key::CREATED.into(), Some(Json::new(to_millis(now).to_string())));
         }
     }
 
     /// Until when the browser is to keep the cookie; `None`: until it is closed.
     #[inline]
     pub(crate) fn cookie_expiry(&self, record: &Record) -> Option<SystemTime> {
-        let until_closed = self.expire_on_close && own_lifetime(record.parsed().get(key::LIFETIME)).is_none();
+        let until_closed = match Expiry::of_json(record.parsed().get(key::LIFETIME)) {
+            Some(Expiry::Idle(_) | Expiry::At(_)) => false,
+            Some(Expiry::OnClose) => true,
+            None => self.expire_on_close,
+        };
         (!until_closed).then(|| record.expires_at())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_stored_of_an_expiry_is_read_back(millis in 0..253_402_300_799_000_u64) {
+            let at = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+            for expiry in [Expiry::Idle(Duration::from_millis(millis)), Expiry::At(at), Expiry::OnClose] {
+                prop_assert_eq!(Expiry::of_json(Some(&expiry.to_json())), Some(expiry));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_expiry_counts_as_absent() {
+        for text in [
+            "null",
+            "true",
+            "-1",
+            "1.5",
+            r#""""#,
+            r#""at""#,
+            "[]",
+            "{}",
+            r#"{"at":-1}"#,
+            r#"{"at":"1"}"#,
+            "1e400",
+        ] {
+            assert_eq!(Expiry::of_json(Some(text)), None, "{text}");
+        }
+        assert_eq!(Expiry::of_json(None), None);
+    }
+
+    #[test]
+    fn expiries_beyond_all_times_end_with_them() {
+        let end = Duration::from_millis(to_millis(end_of_time()));
+        let idle = Expiry::Idle(Duration::MAX).to_json();
+        assert_eq!(Expiry::of_json(Some(&idle)), Some(Expiry::Idle(end)));
+        let far = end_of_time() + Duration::from_secs(60 * 60 * 24 * 365);
+        let at = Expiry::At(far).to_json();
+        assert_eq!(
+            Expiry::of_json(Some(&at)),
+            Some(Expiry::At(SystemTime::UNIX_EPOCH + end))
+        );
+        let before = Expiry::At(SystemTime::UNIX_EPOCH - Duration::from_secs(1)).to_json();
+        assert_eq!(Expiry::of_json(Some(&before)), Some(Expiry::At(SystemTime::UNIX_EPOCH)));
     }
 }

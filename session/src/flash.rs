@@ -5,7 +5,7 @@
 //! reads for the last time. A random stamp beside each name tells a message from a later one under the same key, so that a
 //! slow request does not age away what another has flashed meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::payload::{Payload, key};
@@ -17,17 +17,19 @@ pub(crate) fn new_stamp() -> Stamp {
     fastrand::u32(1..)
 }
 
+/// Flash keys that a request is the last to see, each with the stamp it has seen.
+pub(crate) type Passing = BTreeMap<Arc<str>, Stamp>;
+
 /// The flash keys of a session.
 #[derive(Clone, Default)]
 pub(crate) struct Flash {
-    entries: Vec<Entry>,
+    entries: BTreeMap<Arc<str>, Entry>,
     /// The stored lists do not say what `entries` says.
     changed: bool,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct Entry {
-    key: Arc<str>,
     stamp: Stamp,
     until_read: bool,
 }
@@ -69,20 +71,18 @@ impl Flash {
     }
 
     /// The keys whose values the request that loads them is the last to see.
-    pub(crate) fn passing(&self, payload: &Payload) -> Vec<(Arc<str>, Stamp)> {
-        let new = match self.changed {
-            true => names(payload, key::FLASH_NEW),
-            false => Vec::new(),
+    pub(crate) fn passing(&self, payload: &Payload) -> Passing {
+        if self.entries.is_empty() {
+            return Passing::new();
+        }
+        let new: BTreeSet<String> = match self.changed {
+            true => names(payload, key::FLASH_NEW).into_iter().collect(),
+            false => BTreeSet::new(),
         };
-        self.entries
-            .iter()
-            .filter(|entry| !entry.until_read && !new.iter().any(|key| **key == *entry.key))
-            .map(|entry| (entry.key.clone(), entry.stamp))
+        self.of_kind(false)
+            .filter(|(key, _)| !new.contains(&***key))
+            .map(|(key, stamp)| (key.clone(), stamp))
             .collect()
-    }
-
-    pub(crate) fn keys(&self) -> Vec<Arc<str>> {
-        self.entries.iter().map(|entry| entry.key.clone()).collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -100,22 +100,17 @@ impl Flash {
 
     /// The stamp of a flash key, and whether it stays until read.
     pub(crate) fn find(&self, key: &str) -> Option<(Stamp, bool)> {
-        let entry = self.entries.iter().find(|entry| *entry.key == *key)?;
+        let entry = self.entries.get(key)?;
         Some((entry.stamp, entry.until_read))
     }
 
     pub(crate) fn set(&mut self, key: Arc<str>, stamp: Stamp, until_read: bool) {
-        self.remove(&key);
-        self.entries.push(Entry { key, stamp, until_read });
+        self.entries.insert(key, Entry { stamp, until_read });
         self.changed = true;
     }
 
-    pub(crate) fn remove(&mut self, key: &str) -> bool {
-        let before = self.entries.len();
-        self.entries.retain(|entry| *entry.key != *key);
-        let removed = self.entries.len() < before;
-        self.changed |= removed;
-        removed
+    pub(crate) fn remove(&mut self, key: &str) {
+        self.changed |= self.entries.remove(key).is_some();
     }
 
     pub(crate) fn clear(&mut self) {
@@ -125,13 +120,10 @@ impl Flash {
 
     /// What to store. Where Goravel's lists were stored before, they stay, empty if need be.
     pub(crate) fn lists(&self, payload: &Payload) -> Lists {
-        let old: Vec<&str> = self.of_kind(false).map(|entry| &*entry.key).collect();
+        let old: Vec<&str> = self.of_kind(false).map(|(key, _)| &**key).collect();
         let listed = !old.is_empty() || payload.get(key::FLASH_OLD).is_some() || payload.get(key::FLASH_NEW).is_some();
         let stamps = |until_read| -> Option<String> {
-            let stamps: BTreeMap<&str, Stamp> = self
-                .of_kind(until_read)
-                .map(|entry| (&*entry.key, entry.stamp))
-                .collect();
+            let stamps: BTreeMap<&str, Stamp> = self.of_kind(until_read).map(|(key, stamp)| (&**key, stamp)).collect();
             (!stamps.is_empty()).then(|| text(&stamps))
         };
         [
@@ -142,8 +134,10 @@ impl Flash {
         ]
     }
 
-    fn of_kind(&self, until_read: bool) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(move |entry| entry.until_read == until_read)
+    fn of_kind(&self, until_read: bool) -> impl Iterator<Item = (&Arc<str>, Stamp)> {
+        let is_of_kind = move |entry: &Entry| entry.until_read == until_read;
+        let entries = self.entries.iter().filter(move |(_, entry)| is_of_kind(entry));
+        entries.map(|(key, entry)| (key, entry.stamp))
     }
 }
 
@@ -151,19 +145,22 @@ fn text(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("names and numbers are written to memory")
 }
 
-/// A stored list of keys. One that is no list of strings, which no program writes, lists nothing.
+/// A stored list of keys. One that is no list of strings, which no program writes, lists nothing. Bookkeeping is never flash, whatever a list says: it
+/// would age.
 fn names(payload: &Payload, key: &str) -> Vec<String> {
     let stored = payload.get(key).filter(|text| *text != "[]");
-    stored
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default()
+    let names: Option<Vec<String>> = stored.and_then(|text| serde_json::from_str(text).ok());
+    let mut names = names.unwrap_or_default();
+    names.retain(|name| !key::is_bookkeeping(name));
+    names
 }
 
 fn stamps(payload: &Payload, key: &str) -> BTreeMap<String, Stamp> {
     let stored = payload.get(key);
-    stored
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default()
+    let stamps: Option<BTreeMap<String, Stamp>> = stored.and_then(|text| serde_json::from_str(text).ok());
+    let mut stamps = stamps.unwrap_or_default();
+    stamps.retain(|name, _| !key::is_bookkeeping(name));
+    stamps
 }
 
 #[cfg(test)]
@@ -180,7 +177,7 @@ mod tests {
     fn what_goravel_lists_as_old_passes_and_what_it_lists_as_new_stays_once_more() {
         let (payload, flash) = of(r#"{"_flash.new":["b"],"_flash.old":["a"],"a":1,"b":2}"#);
         let passing = flash.passing(&payload);
-        assert_eq!(passing.iter().map(|(key, _)| &**key).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(passing.keys().map(|key| &**key).collect::<Vec<_>>(), ["a"]);
         assert!(flash.is_changed(), "the next save has to make the new ones old");
         assert_eq!(flash.lists(&payload)[1].1.as_deref(), Some("[]"));
     }
@@ -191,20 +188,24 @@ mod tests {
         flash.set("a\"".into(), 7, false);
         flash.set("b".into(), 9, true);
         let lists = flash.lists(&Payload::empty());
-        let edits: Vec<_> = lists
-            .iter()
-            .map(|(key, text)| ((*key).to_owned(), text.clone()))
-            .collect();
-        let stored = Payload::empty().edit(&edits);
+        let edits = lists.iter().map(|(key, text)| (*key, text.as_deref()));
+        let stored = Payload::empty().edit(edits);
         let read = Flash::read(&stored);
         assert_eq!((read.find("a\""), read.find("b")), (Some((7, false)), Some((9, true))));
-        assert_eq!(read.passing(&stored), [("a\"".into(), 7)]);
+        assert_eq!(read.passing(&stored), Passing::from([("a\"".into(), 7)]));
         assert!(!read.is_changed());
+    }
+
+    #[test]
+    fn bookkeeping_does_not_age_though_a_list_names_it() {
+        let (payload, flash) = of(r#"{"_created":1,"_flash.old":["_created","_flash.old","_old_input"],"_token":"t"}"#);
+        let passing = flash.passing(&payload);
+        assert_eq!(passing.keys().map(|key| &**key).collect::<Vec<_>>(), ["_old_input"]);
     }
 
     #[test]
     fn lists_of_another_shape_list_nothing() {
         let (payload, flash) = of(r#"{"_flash.new":{},"_flash.old":[1],"_flash.at":[],"_flash.unread":7}"#);
-        assert!(flash.passing(&payload).is_empty() && flash.keys().is_empty());
+        assert!(flash.passing(&payload).is_empty() && flash.is_empty());
     }
 }

@@ -143,6 +143,7 @@ pub use clock::{Clock, SystemClock};
 pub use config::{Config, LoadErrors, SaveErrors};
 pub use driver::*;
 pub use error::{ConfigError, DriverError, Error, ErrorKind, Result};
+pub use expiry::Expiry;
 #[cfg(feature = "axum")]
 pub use extract::{Exclusive, LoadFailed, MissingSessionLayer, SessionRejection};
 pub use id::{MalformedId, SessionId, StoreKey};

@@ -30,6 +30,10 @@ pub(crate) mod key {
     pub(crate) fn is_flash_list(key: &str) -> bool {
         [FLASH_NEW, FLASH_OLD, FLASH_AT, FLASH_UNREAD].contains(&key)
     }
+    /// Whether a key is one of those here.
+    pub(crate) fn is_bookkeeping(key: &str) -> bool {
+        is_flash_list(key) || [TOKEN, CREATED, LIFETIME, LEASE, MOVED, UNTIL].contains(&key)
+    }
     /// Milliseconds since 1970 at which the session began; only where it has an absolute lifetime.
     pub(crate) const CREATED: &str = "_created";
     /// The session's own idle lifetime in milliseconds; only where it has one.
@@ -97,11 +101,24 @@ enum KeyText {
     Escaped(Box<str>),
 }
 
+/// The JSON text of one value, beside a payload. It can grow in place while nobody else holds it.
+pub(crate) type Json = Arc<String>;
+
 /// The JSON text of one value, where it stands: in a payload, or beside it. Holding one holds no lock.
 #[derive(Clone)]
 pub(crate) enum Text {
     Part(Payload, (u32, u32)),
-    Whole(Arc<str>),
+    Whole(Json),
+}
+
+impl Text {
+    /// The text beside any payload.
+    pub(crate) fn json(&self) -> Json {
+        match self {
+            Self::Part(..) => Arc::new((**self).to_owned()),
+            Self::Whole(text) => text.clone(),
+        }
+    }
 }
 
 impl Deref for Text {
@@ -205,17 +222,15 @@ impl Payload {
     }
 
     /// A copy with some entries set (`Some`) or removed (`None`). `edits` is sorted by key, each key once.
-    pub(crate) fn edit<T: AsRef<str>>(&self, edits: &[(T, Option<T>)]) -> Self {
+    pub(crate) fn edit<'a>(&self, edits: impl ExactSizeIterator<Item = (&'a str, Option<&'a str>)> + Clone) -> Self {
         let old: &[Entry] = self.index().map_or(&[], |index| &index.entries);
-        let length = |text: &T| text.as_ref().len();
         let grown: usize = edits
-            .iter()
-            .map(|(key, value)| length(key) + value.as_ref().map_or(0, length) + 6)
+            .clone()
+            .map(|(key, value)| key.len() + value.map_or(0, str::len) + 6)
             .sum();
         let mut writer = Writer::new(self.text().len() + grown, old.len() + edits.len());
         let mut rest = old;
         for (key, value) in edits {
-            let (key, value) = (key.as_ref(), value.as_ref().map(T::as_ref));
             let (before, after) = match find(rest, self.text(), key.as_bytes()) {
                 Ok(at) => (&rest[..at], &rest[at + 1..]),
                 Err(at) => rest.split_at(at),

@@ -10,9 +10,10 @@ mod request;
 mod saving;
 mod texts;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use serde::Serialize;
@@ -22,10 +23,12 @@ use serde_json::{Map, Value};
 use crate::backend::Backend;
 use crate::codec;
 use crate::cookie;
+use crate::draft::Draft;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::Expiry;
 use crate::id::SessionId;
 use crate::lease::Lease;
-use crate::payload::is_reserved;
+use crate::payload::{Text, is_reserved};
 use crate::state::{Base, State};
 
 #[cfg(feature = "axum")]
@@ -151,34 +154,23 @@ impl Session {
     /// Everything the application stored, but for what a [`Value`] cannot hold though it is well-formed JSON, such as `1e400`; a warning in the log
     /// says so.
     pub fn all(&self) -> Map<String, Value> {
-        self.collect(|_| true)
+        decoded(self.entries())
     }
 
     /// What is stored under these keys. Absent keys are left out.
     pub fn only(&self, keys: impl IntoIterator<Item: AsRef<str>>) -> Map<String, Value> {
-        let keys: Vec<_> = keys.into_iter().collect();
-        self.collect(|key| keys.iter().any(|wanted| wanted.as_ref() == key))
+        let wanted = names(keys);
+        decoded(self.entries().filter(|(key, _)| wanted.contains(key)))
     }
 
     /// Everything but what is stored under these keys.
     pub fn except(&self, keys: impl IntoIterator<Item: AsRef<str>>) -> Map<String, Value> {
-        let keys: Vec<_> = keys.into_iter().collect();
-        self.collect(|key| keys.iter().all(|unwanted| unwanted.as_ref() != key))
+        let unwanted = names(keys);
+        decoded(self.entries().filter(|(key, _)| !unwanted.contains(key)))
     }
 
-    fn collect(&self, wanted: impl Fn(&str) -> bool) -> Map<String, Value> {
-        let entries = self.read(State::entries).unwrap_or_default();
-        entries
-            .into_iter()
-            .filter(|(key, _)| wanted(key))
-            .filter_map(|(key, text)| match serde_json::from_str(&text) {
-                Ok(value) => Some((key, value)),
-                Err(_) => {
-                    tracing::warn!(target: "session_schema", "a stored value is left out: it is JSON, but too large a number or no text");
-                    None
-                }
-            })
-            .collect()
+    fn entries(&self) -> impl Iterator<Item = (String, Text)> {
+        self.read(State::entries).unwrap_or_default().into_iter()
     }
 
     /// Whether there is a value under `key` that is not null.
@@ -241,7 +233,7 @@ impl Session {
     /// Those of every [change](Session#errors).
     pub fn forget(&self, keys: impl IntoIterator<Item: AsRef<str>>) -> Result<()> {
         let keys = writable(keys)?;
-        self.change(|state| keys.iter().try_for_each(|key| state.forget(key.as_ref())))
+        self.change(|state| keys.into_iter().try_for_each(|key| state.forget(key)))
     }
 
     /// Removes everything: values, flash, and the CSRF token, in whose place there is another. Id and lifetime stay, unless the session has an
@@ -251,7 +243,7 @@ impl Session {
     ///
     /// Those of every [change](Session#errors).
     pub fn flush(&self) -> Result<()> {
-        self.change(|state| match state.owner().is_some() {
+        self.change(|state| match state.is_ended_by(None) {
             true => state.invalidate(),
             false => state.flush(),
         })
@@ -266,7 +258,7 @@ impl Session {
     pub fn replace(&self, content: Map<String, Value>) -> Result<()> {
         let content = encoded(content)?;
         self.change(|state| {
-            match state.owner().is_some() {
+            match state.is_ended_by(None) {
                 true => state.invalidate()?,
                 false => state.remove_all()?,
             }
@@ -322,7 +314,7 @@ impl Session {
     ///
     /// [`ErrorKind::Encode`](crate::ErrorKind::Encode) when JSON cannot hold the value, [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when what is there is no list.
     pub fn push(&self, key: &str, value: impl Serialize) -> Result<()> {
-        self.push_text(key, codec::encode(key, &value)?)
+        self.push_text(key, codec::encode(key, &value)?, None)
     }
 
     /// Changes a value in place, beginning with `T::default()` where it is absent or null.
@@ -393,7 +385,7 @@ impl Session {
     /// Those of every [change](Session#errors).
     pub fn keep(&self, keys: impl IntoIterator<Item: AsRef<str>>) -> Result<()> {
         let keys = writable(keys)?;
-        self.change(|state| keys.iter().try_for_each(|key| state.keep(key.as_ref())))
+        self.change(|state| keys.iter().try_for_each(|key| state.keep(key)))
     }
 }
 
@@ -484,23 +476,40 @@ impl Session {
         self.change(State::invalidate)
     }
 
-    /// Lets this session alone live for so long without use ("remember me"), and its cookie with it, even where cookies are kept only until
-    /// the browser is closed. It stays so until it is said otherwise.
+    /// Overrides the idle lifetime for this session ("remember me"): the same as `set_expiry(Some(Expiry::Idle(lifetime)))`.
     ///
     /// # Errors
     ///
     /// Those of every [change](Session#errors).
     pub fn set_lifetime(&self, lifetime: Duration) -> Result<()> {
-        self.change(|state| state.set_lifetime(Some(lifetime)))
+        self.set_expiry(Some(Expiry::Idle(lifetime)))
     }
 
-    /// Gives the session the lifetime of all others again.
+    /// Overrides how long this session lives, and its cookie with it; `None` gives it the lifetime of the layer again. It is kept with the session.
+    ///
+    /// An absolute lifetime of the layer still ends the session where that is earlier. A lifetime of zero, or a moment that has passed, ends the session as
+    /// soon as it is saved. An expiry alone is not worth a record: in a session that stores nothing else it has no effect.
     ///
     /// # Errors
     ///
     /// Those of every [change](Session#errors).
-    pub fn reset_lifetime(&self) -> Result<()> {
-        self.change(|state| state.set_lifetime(None))
+    pub fn set_expiry(&self, expiry: Option<Expiry>) -> Result<()> {
+        self.change(|state| state.set_expiry(expiry))
+    }
+
+    /// The expiry that was set for this session alone; `None` where it has the lifetime of the layer.
+    pub fn expiry(&self) -> Option<Expiry> {
+        self.read(State::expiry).flatten()
+    }
+
+    /// When the session expires. Where nothing is stored yet, or this request has changed the session, when it would if it were saved now. Use moves it, but
+    /// not before a tenth of the idle lifetime has gone by.
+    pub fn expires_at(&self) -> SystemTime {
+        let settings = &self.0.backend.settings;
+        // A clock is the application's code, so it is not asked under the lock.
+        let now = self.0.backend.now();
+        let known = self.read(|state| state.expires_at(settings, now));
+        known.unwrap_or_else(|| settings.expiry(&Draft::empty(), now))
     }
 
     /// Whose session it is: who is signed in.
@@ -627,13 +636,29 @@ impl fmt::Debug for Session {
     }
 }
 
-/// The keys, if all of them are the application's.
-fn writable<K: AsRef<str>>(keys: impl IntoIterator<Item = K>) -> Result<Vec<K>> {
-    let keys: Vec<K> = keys.into_iter().collect();
-    match keys.iter().find(|key| is_reserved(key.as_ref())) {
-        Some(key) => Err(Error::reserved_key(key.as_ref())),
-        None => Ok(keys),
-    }
+/// The keys, if all of them are the application's. Asked for once, and not under the lock: `AsRef` is the application's code.
+fn writable(keys: impl IntoIterator<Item: AsRef<str>>) -> Result<Vec<Arc<str>>> {
+    let keys = keys.into_iter().map(|key| match key.as_ref() {
+        reserved if is_reserved(reserved) => Err(Error::reserved_key(reserved)),
+        key => Ok(key.into()),
+    });
+    keys.collect()
+}
+
+fn names(keys: impl IntoIterator<Item: AsRef<str>>) -> HashSet<String> {
+    keys.into_iter().map(|key| key.as_ref().to_owned()).collect()
+}
+
+/// The values, but for those that JSON can hold and a [`Value`] cannot.
+fn decoded(entries: impl Iterator<Item = (String, Text)>) -> Map<String, Value> {
+    let decoded = entries.filter_map(|(key, text)| match serde_json::from_str(&text) {
+        Ok(value) => Some((key, value)),
+        Err(_) => {
+            tracing::warn!(target: "session_schema", "a stored value is left out: it is JSON, but too large a number or no text");
+            None
+        }
+    });
+    decoded.collect()
 }
 
 fn encoded(content: Map<String, Value>) -> Result<Vec<(String, String)>> {

@@ -15,6 +15,7 @@ mod reading;
 mod replaying;
 mod saving;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -22,12 +23,12 @@ use crate::backend::Stored;
 use crate::changes::Changes;
 use crate::draft::Draft;
 use crate::error::ErrorKind;
-use crate::flash::Stamp;
+use crate::flash::Passing;
 use crate::id::SessionId;
 use crate::payload::Text;
 use crate::save::Ended;
 
-pub(crate) use afterwards::Afterwards;
+use afterwards::Event;
 pub(crate) use loading::Loaded;
 pub(crate) use replaying::{Base, Replayed};
 pub(crate) use saving::Browser;
@@ -77,9 +78,9 @@ pub(crate) struct State {
     /// How often the application has added to `changes`, or emptied it.
     revision: u64,
     /// Values for this request only, in front of everything else.
-    shown: Vec<(Arc<str>, Text)>,
+    shown: BTreeMap<Arc<str>, Text>,
     /// Flash that ages when this request saves.
-    passing: Vec<(Arc<str>, Stamp)>,
+    passing: Passing,
     /// The stored session is to go by `id`.
     regenerated: bool,
     /// The session that the handler ended; before loading, that it is to be ended.
@@ -98,8 +99,8 @@ pub(crate) struct State {
     /// The response may never be seen: what is read by it has not been read.
     speculative: bool,
     cookie: CookieChange,
-    /// What has to wait until the session's lock is free.
-    pub(crate) afterwards: Afterwards,
+    /// What is to be said once the session's lock is free.
+    events: Vec<Event>,
 }
 
 impl Default for State {
@@ -110,8 +111,8 @@ impl Default for State {
             draft: Draft::empty(),
             changes: Changes::default(),
             revision: 0,
-            shown: Vec::new(),
-            passing: Vec::new(),
+            shown: BTreeMap::new(),
+            passing: Passing::new(),
             regenerated: false,
             ended: None,
             end_what_is_found: false,
@@ -122,7 +123,7 @@ impl Default for State {
             touch: Touch::None,
             speculative: false,
             cookie: CookieChange::Keep,
-            afterwards: Afterwards::default(),
+            events: Vec::new(),
         }
     }
 }

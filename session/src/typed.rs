@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::error::Result;
+use crate::expiry::Expiry;
 use crate::id::SessionId;
 use crate::payload::Payload;
 use crate::schema::{Accessors, DataKeyOf, Fill, Integer, KeyOf, List, SessionSchema, Source, StoreAs};
@@ -268,13 +269,79 @@ impl<S: SessionSchema> TypedSession<S> {
         self.session().id()
     }
 
-    /// Sets how long this session alone lives without being used ("remember me").
+    /// The name of the cookie that holds the id.
+    pub fn name(&self) -> String {
+        self.session().name()
+    }
+
+    /// Whether the session began with this request; see [`Session::is_new`].
+    pub fn is_new(&self) -> bool {
+        self.session().is_new()
+    }
+
+    /// Whether the session has been loaded.
+    pub fn is_started(&self) -> bool {
+        self.session().is_started()
+    }
+
+    /// Whether the store could not be read, and the session takes no changes; see [`Session::is_read_only`].
+    pub fn is_read_only(&self) -> bool {
+        self.session().is_read_only()
+    }
+
+    /// Sets whose session it is. A schema with an owner field does so when the field is put.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Session::set_owner`].
+    pub fn set_owner(&self, owner: Option<&str>) -> Result<()> {
+        self.session().set_owner(owner)
+    }
+
+    /// Overrides the idle lifetime for this session ("remember me"); see [`Session::set_lifetime`].
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Committed`](crate::ErrorKind::Committed) after the response.
     pub fn set_lifetime(&self, lifetime: Duration) -> Result<()> {
         self.session().set_lifetime(lifetime)
+    }
+
+    /// Overrides how long this session lives; `None` gives it the lifetime of the layer again. See [`Session::set_expiry`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Committed`](crate::ErrorKind::Committed) after the response.
+    pub fn set_expiry(&self, expiry: Option<Expiry>) -> Result<()> {
+        self.session().set_expiry(expiry)
+    }
+
+    /// The expiry that was set for this session alone.
+    pub fn expiry(&self) -> Option<Expiry> {
+        self.session().expiry()
+    }
+
+    /// When the session expires; see [`Session::expires_at`].
+    pub fn expires_at(&self) -> SystemTime {
+        self.session().expires_at()
+    }
+
+    /// Loads the session, if that has not been done. Extractors call it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Session::start`].
+    pub async fn start(&self) -> Result<()> {
+        self.session().start().await
+    }
+
+    /// Loads the session anew, for a task that outlives its request; see [`Session::reload`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Session::reload`].
+    pub async fn reload(&self) -> Result<()> {
+        self.session().reload().await
     }
 
     /// Saves what was changed so far, before the layer does.

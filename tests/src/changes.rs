@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use session_schema::{Result, Session, SessionSchema, TypedSession};
+use session_schema::{Expiry, Result, Session, SessionSchema, TypedSession};
 
 /// What a handler does to its session.
 pub type Change = fn(&Session) -> Result<()>;
@@ -55,7 +55,8 @@ pub const CHANGES: &[(&str, Change)] = &[
     ("regenerate", Session::regenerate),
     ("invalidate", Session::invalidate),
     ("set_lifetime", |session| session.set_lifetime(Duration::from_secs(1))),
-    ("reset_lifetime", Session::reset_lifetime),
+    ("set_expiry", |session| session.set_expiry(Some(Expiry::OnClose))),
+    ("set_expiry to the layer's", |session| session.set_expiry(None)),
     ("set_owner", |session| session.set_owner(Some("ann"))),
     ("set_owner to nobody", |session| session.set_owner(None)),
 ];
@@ -94,6 +95,8 @@ pub const TYPED_CHANGES: &[(&str, Change)] = &[
     ("set_lifetime", |session| {
         typed(session).set_lifetime(Duration::from_secs(1))
     }),
+    ("set_expiry", |session| typed(session).set_expiry(None)),
+    ("set_owner", |session| typed(session).set_owner(Some("ann"))),
 ];
 
 /// The same for the accessors of a field and of a flash field.

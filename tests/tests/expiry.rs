@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::IntoResponse;
-use session_schema::{Clock, Session, SessionLayer};
+use session_schema::{Clock, Expiry, Session, SessionLayer};
 use session_tests::{Browser, Counts, SetCookie, Site, on_every_driver, user};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -205,7 +205,7 @@ async fn remember_me_turns_a_cookie_of_the_browsers_run_into_a_dated_one_and_bac
     assert_eq!((cookie.max_age(), cookie.expires()), (None, None));
     let visit = browser.visit(|session| session.set_lifetime(24 * HOUR).unwrap()).await;
     assert_eq!(kept_for(&site, &visit.cookie().unwrap()), Some(24 * HOUR));
-    let visit = browser.visit(|session| session.reset_lifetime().unwrap()).await;
+    let visit = browser.visit(|session| session.set_expiry(None).unwrap()).await;
     let cookie = visit.cookie().unwrap();
     assert_eq!((cookie.max_age(), cookie.expires()), (None, None));
     assert_eq!(expiry(&site, &browser).await, HOUR);
@@ -215,6 +215,110 @@ async fn remember_me_turns_a_cookie_of_the_browsers_run_into_a_dated_one_and_bac
         visit.cookie().is_none(),
         "the browser needs not be told what only the server keeps"
     );
+    assert_eq!(expiry(&site, &browser).await, HOUR);
+}
+
+async fn a_session_that_ends_at_a_moment_is_not_prolonged_by_use(site: Site) {
+    // DESIGN 3, LIFE-21, LIFE-22
+    let browser = signed_in(&site, |layer| layer.with_lifetime(HOUR)).await;
+    let moment = site.now() + 90 * MINUTE;
+    let visit = browser
+        .visit(move |session| session.set_expiry(Some(Expiry::At(moment))).unwrap())
+        .await;
+    assert_eq!(kept_for(&site, &visit.cookie().unwrap()), Some(90 * MINUTE));
+    for minutes in [70, 50, 30, 10] {
+        site.clock.advance(20 * MINUTE);
+        let visit = browser
+            .visit(|session| (session.has("user"), session.expires_at()))
+            .await;
+        assert!(visit.cookie().is_none());
+        assert_eq!(visit.value(), (true, moment));
+        let visit = browser.visit(|session| session.increment("n", 1).unwrap()).await;
+        assert!(visit.cookie().is_none());
+        assert_eq!(expiry(&site, &browser).await, minutes * MINUTE);
+    }
+    let visit = browser.visit(|session| session.regenerate().unwrap()).await;
+    assert_eq!(kept_for(&site, &visit.cookie().unwrap()), Some(10 * MINUTE));
+    site.clock.advance(10 * MINUTE);
+    assert_eq!(user(&browser).await, None);
+}
+
+async fn a_session_that_ends_with_the_browser_has_no_date_there_and_is_prolonged_in_the_store(site: Site) {
+    // DESIGN 3, LIFE-22, LIFE-23
+    let browser = signed_in(&site, |layer| layer.with_lifetime(HOUR)).await;
+    let visit = browser
+        .visit(|session| session.set_expiry(Some(Expiry::OnClose)).unwrap())
+        .await;
+    let cookie = visit.cookie().expect("it has lost its date");
+    assert_eq!((cookie.max_age(), cookie.expires()), (None, None));
+    for _ in 0..3 {
+        site.clock.advance(40 * MINUTE);
+        let visit = browser.visit(|session| (session.has("user"), session.expiry())).await;
+        assert!(visit.cookie().is_none());
+        assert_eq!(visit.value(), (true, Some(Expiry::OnClose)));
+        assert_eq!(expiry(&site, &browser).await, HOUR);
+    }
+    let visit = browser.visit(|session| session.set_expiry(None).unwrap()).await;
+    assert_eq!(kept_for(&site, &visit.cookie().unwrap()), Some(HOUR));
+}
+
+async fn no_expiry_of_its_own_outlives_the_absolute_lifetime(site: Site) {
+    // DESIGN 3
+    let limits = |layer: SessionLayer| layer.with_lifetime(HOUR).with_absolute_lifetime(3 * HOUR);
+    let far = site.now() + 100 * HOUR;
+    let all = [Expiry::Idle(100 * HOUR), Expiry::Idle(Duration::MAX), Expiry::At(far)];
+    for own in all {
+        let browser = signed_in(&site, limits).await;
+        site.clock.advance(30 * MINUTE);
+        let ends = move |session: Session| {
+            session.set_expiry(Some(own)).unwrap();
+            session.expires_at()
+        };
+        let ends = browser.visit(ends).await.value();
+        assert_eq!(ends, site.now() + 150 * MINUTE, "{own:?}");
+        assert_eq!(expiry(&site, &browser).await, 150 * MINUTE, "{own:?}");
+    }
+}
+
+async fn a_moment_that_has_passed_is_expired_at_once(site: Site) {
+    // D37, COOK-12
+    let now = site.now();
+    for moment in [now, now - HOUR, SystemTime::UNIX_EPOCH - HOUR] {
+        let browser = signed_in(&site, |layer| layer.with_lifetime(HOUR)).await;
+        let copy = browser.copy();
+        let visit = browser
+            .visit(move |session| session.set_expiry(Some(Expiry::At(moment))).unwrap())
+            .await;
+        assert!(visit.cookie().unwrap().max_age().unwrap().is_zero());
+        assert_eq!((browser.maybe_id(), user(&copy).await), (None, None));
+    }
+}
+
+async fn a_session_says_when_it_expires_before_and_after_it_is_stored(site: Site) {
+    // DESIGN 3
+    let browser = site.app_with(|layer| layer.with_lifetime(HOUR)).browser();
+    let looks = |session: Session| (session.expiry(), session.expires_at());
+    let begun = site.now();
+    assert_eq!(browser.visit(looks).await.value(), (None, begun + HOUR));
+    let stores = move |session: Session| {
+        session.put("user", 7).unwrap();
+        session.set_lifetime(20 * MINUTE).unwrap();
+        looks(session)
+    };
+    let own = Some(Expiry::Idle(20 * MINUTE));
+    assert_eq!(browser.visit(stores).await.value(), (own, begun + 20 * MINUTE));
+    assert_eq!(expiry(&site, &browser).await, 20 * MINUTE);
+    // Not worth moving yet, and then it is.
+    site.clock.advance(MINUTE);
+    assert_eq!(browser.visit(looks).await.value(), (own, begun + 20 * MINUTE));
+    site.clock.advance(MINUTE);
+    assert_eq!(browser.visit(looks).await.value(), (own, begun + 22 * MINUTE));
+    assert_eq!(expiry(&site, &browser).await, 20 * MINUTE);
+    let resets = move |session: Session| {
+        session.set_expiry(None).unwrap();
+        looks(session)
+    };
+    assert_eq!(browser.visit(resets).await.value(), (None, site.now() + HOUR));
     assert_eq!(expiry(&site, &browser).await, HOUR);
 }
 
@@ -305,6 +409,11 @@ on_every_driver! {
     a_lifetime_of_its_own_counts_though_it_differs_little,
     the_same_lifetime_again_is_no_change,
     remember_me_turns_a_cookie_of_the_browsers_run_into_a_dated_one_and_back,
+    a_session_that_ends_at_a_moment_is_not_prolonged_by_use,
+    a_session_that_ends_with_the_browser_has_no_date_there_and_is_prolonged_in_the_store,
+    no_expiry_of_its_own_outlives_the_absolute_lifetime,
+    a_moment_that_has_passed_is_expired_at_once,
+    a_session_says_when_it_expires_before_and_after_it_is_stored,
     huge_lifetimes_are_long_and_no_panic,
     no_lifetime_at_all_is_expired_at_once,
     the_browser_keeps_the_cookie_until_the_session_ends_and_no_shorter,

@@ -1,6 +1,6 @@
 //! From the first request to the last: when a session begins, is loaded, saved and ended. Expiry is in `expiry.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -325,21 +325,50 @@ on_every_driver! {
     an_early_save_is_durable_at_once_and_later_changes_are_saved_too,
 }
 
-/// The names of a type's public methods that can refuse, and are no more than a call: the source tells.
-fn fallible_methods(module: &str) -> BTreeSet<String> {
+/// The signatures of a type's public methods that take it by reference: the source tells.
+fn methods(module: &str) -> BTreeMap<String, String> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../session/src");
     let folder = sources.join(module).read_dir().unwrap();
     let files = folder
         .map(|file| file.unwrap().path())
         .chain([sources.join(module).with_extension("rs")]);
     let source: String = files.map(|file| fs::read_to_string(file).unwrap()).collect();
-    let signatures = source
-        .split("\n    pub fn ")
-        .skip(1)
-        .map(|rest| rest.split(" {\n").next().unwrap());
-    let fallible = signatures.filter(|signature| signature.contains("&self") && signature.contains("-> Result<"));
-    let name = |signature: &str| signature.split(['<', '(']).next().unwrap().to_owned();
-    fallible.map(name).collect()
+    let signatures = source.split("\n    pub ").skip(1);
+    let signatures = signatures.map(|rest| rest.split(" {\n").next().unwrap());
+    let methods = signatures.filter(|signature| signature.contains("fn ") && signature.contains("&self"));
+    let name = |signature: &str| {
+        let name = signature.split("fn ").nth(1).unwrap();
+        name.split(['<', '(']).next().unwrap().to_owned()
+    };
+    methods
+        .map(|signature| (name(signature), signature.to_owned()))
+        .collect()
+}
+
+/// The names of those that can refuse, and are no more than a call.
+fn fallible_methods(module: &str) -> BTreeSet<String> {
+    let methods = methods(module).into_iter();
+    let fallible = methods.filter(|(_, signature)| signature.starts_with("fn ") && signature.contains("-> Result<"));
+    fallible.map(|(name, _)| name).collect()
+}
+
+#[test]
+fn no_method_of_a_session_that_names_no_key_is_missing_from_the_typed_one() {
+    // DESIGN 4
+    let names_a_key = |signature: &str| {
+        ["key: &str", "keys: impl", "content: Map"]
+            .iter()
+            .any(|word| signature.contains(word))
+    };
+    let dynamic = methods("session").into_iter();
+    let without = dynamic.filter(|(_, signature)| !names_a_key(signature));
+    let mut wanted: BTreeSet<String> = without.map(|(name, _)| name).collect();
+    for not in ["attach", "all", "owner"] {
+        assert!(wanted.remove(not), "{not}");
+    }
+    let typed = methods("typed");
+    let missing: Vec<_> = wanted.iter().filter(|name| !typed.contains_key(*name)).collect();
+    assert!(missing.is_empty(), "`TypedSession` has not {missing:?}");
 }
 
 #[test]

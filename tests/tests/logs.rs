@@ -117,7 +117,7 @@ async fn what_happens_to_a_session_is_an_event(site: Site) {
     let slow = browser.begin(|session| session.put("a", 1).unwrap()).await;
     browser.visit(|session| session.put("b", 1).unwrap()).await.value();
     slow.finish().await.value();
-    assert!(said("another request has saved the same session"));
+    assert!(said("write conflict"));
     browser.set_id(&some_id());
     browser.visit(|session: Session| session.all()).await.value();
     assert!(said("not known, or expired"));

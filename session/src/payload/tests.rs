@@ -56,8 +56,8 @@ proptest! {
             edits.insert(key.clone(), Some(value.to_string()));
             expected.insert(key.clone(), value.clone());
         }
-        let edits: Vec<_> = edits.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
-        let edited = Payload::new(text).edit(&edits);
+        let edits = edits.iter().map(|(key, value)| (key.as_str(), value.as_deref()));
+        let edited = Payload::new(text).edit(edits);
         prop_assert_eq!(&tree(&edited), &expected);
         // The index that was carried over is the one that reading the text would have made.
         let read = Payload::new(edited.text().to_vec());

@@ -2,7 +2,7 @@
 
 use super::info::KeyInfo;
 
-/// Fails to compile when two of the schemas claim one key, and says which.
+/// Fails to compile when two of the schemas claim one key, or both have an `owner` field, and says which. A session has one owner.
 ///
 /// A library that keeps something in its users' sessions has a schema of its own. Give it a
 /// [prefix](derive@crate::SessionSchema#on-the-struct), and check it against the application's:
@@ -51,6 +51,7 @@ pub const fn assert_disjoint(schemas: &[(&str, &[KeyInfo])]) {
         let mut first = 0;
         while first < second {
             compare(schemas[first], schemas[second]);
+            compare_owners(schemas[first], schemas[second]);
             first += 1;
         }
         second += 1;
@@ -63,12 +64,37 @@ const fn compare(one: (&str, &[KeyInfo]), other: (&str, &[KeyInfo])) {
         let mut name = 0;
         while let Some(text) = nth_name(&one.1[key], name) {
             if claims(other.1, text) {
-                fail(one.0, other.0, text);
+                fail(claimed_twice(one.0, other.0, text));
             }
             name += 1;
         }
         key += 1;
     }
+}
+
+const fn compare_owners(one: (&str, &[KeyInfo]), other: (&str, &[KeyInfo])) {
+    if let (Some(owner), Some(_)) = (owner_of(one.1), owner_of(other.1)) {
+        fail(
+            Text::new("the session schemas `")
+                .push(one.0)
+                .push("` and `")
+                .push(other.0)
+                .push("` both have an `owner` field, and a session has one owner: keep `#[session(owner)]` on `")
+                .push(owner)
+                .push("` alone"),
+        )
+    }
+}
+
+const fn owner_of(keys: &[KeyInfo]) -> Option<&'static str> {
+    let mut key = 0;
+    while key < keys.len() {
+        if keys[key].is_owner() {
+            return Some(keys[key].name());
+        }
+        key += 1;
+    }
+    None
 }
 
 const fn claims(keys: &[KeyInfo], name: &str) -> bool {
@@ -109,20 +135,21 @@ const fn equal(one: &[u8], other: &[u8]) -> bool {
     true
 }
 
-/// Constants panic with one text and no formatting, so it is put together by hand.
-const fn fail(one: &str, other: &str, key: &str) -> ! {
-    let text = Text::new("the session schemas `")
+/// What is said of a key that both claim. Constants panic with one text and no formatting, so it is put together by hand.
+const fn claimed_twice(one: &str, other: &str, key: &str) -> Text {
+    Text::new("the session schemas `")
         .push(one)
         .push("` and `")
         .push(other)
         .push("` both claim the key `")
         .push(key)
-        .push(
-            "`: write `#[session(prefix = \"..\")]` above one of them, or `#[session(key = \"..\")]` above the field",
-        );
+        .push("`: write `#[session(prefix = \"..\")]` above one of them, or `#[session(key = \"..\")]` above the field")
+}
+
+const fn fail(text: Text) -> ! {
     match str::from_utf8(text.bytes.split_at(text.len).0) {
         Ok(text) => panic!("{}", text),
-        Err(_) => panic!("two session schemas claim one key"),
+        Err(_) => panic!("two session schemas contradict each other"),
     }
 }
 
@@ -162,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_failure_names_both_schemas_and_the_key() {
-        let panic = std::panic::catch_unwind(|| fail("Shop", "Auth", "naïve")).unwrap_err();
+        let panic = std::panic::catch_unwind(|| fail(claimed_twice("Shop", "Auth", "naïve"))).unwrap_err();
         let text = panic.downcast_ref::<String>().unwrap();
         assert!(text.starts_with("the session schemas `Shop` and `Auth` both claim the key `naïve`: write"));
     }

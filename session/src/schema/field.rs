@@ -3,6 +3,7 @@
 //! The operations are generic over the value alone, not over schemas and kinds, so that the compiler makes few copies of them and
 //! the generated code has nothing to do but call them.
 
+use std::any::TypeId;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -260,13 +261,19 @@ impl<V: 'static> Field<V> {
         // As a list of one, because a list is one level deeper than what it holds.
         let list = codec::encode(self.entry.name, std::slice::from_ref(item))?;
         let item = &list[1..list.len() - 1];
-        let found = self.entry.look(session, |text| self.find(text))?.1;
-        let plain = !self.entry.own_codec && !self.entry.own_default;
-        if plain && matches!(found, Content::Nothing | Content::Value) {
-            self.entry.settle(session)?;
-            return session.push_text(self.entry.name, item.to_owned());
-        }
         let (name, item) = (self.entry.name, item.to_owned());
+        let is_plain = !self.entry.own_codec && !self.entry.own_default;
+        if is_plain {
+            let list = TypeId::of::<V>();
+            let fits = session.is_list(name, list) || {
+                let found = self.entry.look(session, |text| self.find(text))?.1;
+                matches!(found, Content::Nothing | Content::Value)
+            };
+            if fits {
+                self.entry.settle(session)?;
+                return session.push_text(name, item, Some(list));
+            }
+        }
         self.try_update(session, move |list| {
             list.append(codec::decode(name, &item)?);
             Ok(())

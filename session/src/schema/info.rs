@@ -151,6 +151,10 @@ impl Entry {
     }
 
     pub(crate) fn put(&self, session: &Session, text: String) -> Result<()> {
+        // Nobody is no owner: a stored null would outlive the sign-out.
+        if self.owner && text == "null" {
+            return self.forget(session);
+        }
         self.write(session, text, |session, text| session.put_text(self.name, text))
     }
 
@@ -166,6 +170,7 @@ impl Entry {
 
     fn write(&self, session: &Session, text: String, write: impl FnOnce(&Session, String) -> Result<()>) -> Result<()> {
         let owner = self.owner_in(Some(&text))?;
+        self.check_owner(session, owner.as_deref())?;
         self.settle(session)?;
         write(session, text)?;
         self.set_owner(session, owner)
@@ -179,6 +184,25 @@ impl Entry {
     pub(crate) fn forget(&self, session: &Session) -> Result<()> {
         session.forget(self.names())?;
         self.set_owner(session, None)
+    }
+
+    /// A session has one owner, so one field names it: that of another schema must not take the session over.
+    fn check_owner(&self, session: &Session, owner: Option<&str>) -> Result<()> {
+        let Some(present) = session.owner().filter(|_| self.owner && owner.is_some()) else {
+            return Ok(());
+        };
+        let is_named_here = self.look(session, |text| self.owner_in(text))?.is_some();
+        if is_named_here || owner == Some(&*present) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::WrongType,
+            format!(
+                "the session has an owner already, and the owner field `{}` of `{}` does not name it: keep `#[session(owner)]` in one schema, \
+                 or sign out first",
+                self.name, self.schema
+            ),
+        ))
     }
 
     /// The owner that a text names. `None` for a field that says nothing about it.

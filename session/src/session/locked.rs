@@ -1,7 +1,7 @@
 //! The session's lock. No code of the application runs under it: no subscriber of its log, no clock, no `Drop` of what it has given to `update`.
 //!
-//! What is to be said or dropped because of a change is left in the state's [`Afterwards`](crate::state::Afterwards), and done here when the
-//! lock is free. There is no other way to lock a session.
+//! What is to be said or dropped because of a change is left in the state, and done here when the lock is free. There is no other way to lock
+//! a session.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{MutexGuard, PoisonError};
@@ -38,12 +38,9 @@ impl Drop for Locked<'_> {
     #[inline]
     fn drop(&mut self) {
         let Some(mut slot) = self.0.take() else { return };
-        let waiting = match &mut slot.state {
-            Some(state) if !state.afterwards.is_empty() => Some(std::mem::take(&mut state.afterwards)),
-            _ => None,
-        };
+        let afterwards = slot.state.as_mut().and_then(|state| state.take_afterwards());
         drop(slot);
-        if let Some(afterwards) = waiting {
+        if let Some(afterwards) = afterwards {
             afterwards.run();
         }
     }

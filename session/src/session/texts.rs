@@ -1,11 +1,12 @@
 //! JSON texts by key: what the methods of both sessions, dynamic and typed, stand on.
 
+use std::any::TypeId;
 use std::sync::Arc;
 
 use super::{Phase, Session};
 use crate::changes::{Change, UpdateFn};
 use crate::error::{Error, ErrorKind, Result};
-use crate::payload::Text;
+use crate::payload::{Json, Text};
 
 /// How often `update` is tried. Clones of a session are few, so that only a function that changes its own key comes near.
 const UPDATES: usize = 1000;
@@ -47,8 +48,15 @@ impl Session {
         }
     }
 
-    pub(crate) fn push_text(&self, key: &str, text: String) -> Result<()> {
-        self.change_key(key, |state| state.change(key, |key| Change::Push(key, text.into())))
+    /// Appends an item. The list is of the type `list` afterwards, if that is known: see [`is_list`](Session::is_list).
+    pub(crate) fn push_text(&self, key: &str, item: String, list: Option<TypeId>) -> Result<()> {
+        self.change_key(key, |state| state.push(key, item, list))
+    }
+
+    /// Whether the list under `key` is known to be of a type, because whoever appended to it last said so. Many items can be appended one by one
+    /// without reading the list each time.
+    pub(crate) fn is_list(&self, key: &str, list: TypeId) -> bool {
+        self.read(|state| state.is_list(key, list)).unwrap_or_default()
     }
 
     pub(super) fn add(&self, key: &str, by: i128) -> Result<i64> {
@@ -72,8 +80,8 @@ impl Session {
                 state.change(key, |key| Change::Update {
                     key,
                     function: function.clone(),
-                    before: before.as_deref().map(Arc::from),
-                    after: after.map(Arc::from),
+                    before: before.as_ref().map(Text::json),
+                    after: after.map(Json::new),
                 })?;
                 Ok(true)
             })?;

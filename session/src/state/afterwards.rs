@@ -1,43 +1,46 @@
 //! What must not be done under the session's lock, because it runs code of the application: the subscriber of its log, and whatever a
 //! function given to `update` holds, when that is dropped. Both may use the session.
 
-use crate::changes::Changes;
+use super::State;
+use crate::changes::Change;
 
 /// What is to be done once the lock is free.
-#[derive(Default)]
 pub(crate) struct Afterwards {
     events: Vec<Event>,
-    dropped: Vec<Changes>,
+    /// Dropped, and nothing else.
+    _unneeded: Vec<Change>,
 }
 
 /// What is worth a line in the log.
 #[derive(Clone, Copy)]
-pub(crate) enum Event {
+pub(super) enum Event {
     /// The session ended while the request used it.
     EndedMeanwhile,
     /// The changes of a request are dropped: its session has ended, or it came with an id that was given up.
     ChangesDropped,
 }
 
-impl Afterwards {
+impl State {
     pub(super) fn say(&mut self, event: Event) {
         self.events.push(event);
     }
 
-    pub(super) fn drop_changes(&mut self, changes: Changes) {
-        if !changes.is_empty() {
-            self.dropped.push(changes);
-        }
+    /// Takes out what has to be done once the lock is free. There hardly ever is something.
+    #[inline]
+    pub(crate) fn take_afterwards(&mut self) -> Option<Afterwards> {
+        let is_something = !self.events.is_empty() || self.changes.has_unneeded();
+        is_something.then(|| Afterwards {
+            events: std::mem::take(&mut self.events),
+            _unneeded: self.changes.take_unneeded(),
+        })
     }
+}
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.dropped.is_empty()
-    }
-
+impl Afterwards {
     /// Does it. The lock must be free.
     #[cold]
     pub(crate) fn run(self) {
-        for event in self.events {
+        for event in &self.events {
             match event {
                 Event::EndedMeanwhile => tracing::info!(
                     target: "session_schema",

@@ -1,30 +1,33 @@
 //! Changes, and what is left of them when they come to nothing.
 
+use std::any::TypeId;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Origin, State};
 use crate::changes::{Change, token_in, token_of};
+use crate::draft::Draft;
 use crate::error::Result;
-use crate::flash::{Stamp, new_stamp};
+use crate::expiry::Expiry;
+use crate::flash::new_stamp;
 use crate::id::SessionId;
-use crate::payload::{Text, key};
+use crate::payload::{Json, Text, key};
 
 impl State {
     /// Makes a change under one key. What was shown there for this request only is not in front of it any more, but counts
     /// as what was there.
-    pub(crate) fn change(&mut self, key: &str, change: impl FnOnce(Arc<str>) -> Change) -> Result<()> {
+    pub(crate) fn change(&mut self, key: impl Into<Arc<str>>, change: impl FnOnce(Arc<str>) -> Change) -> Result<()> {
         let key: Arc<str> = key.into();
         let change = change(key.clone());
-        if let Some(at) = self.shown_at(&key) {
-            let before = Change::Put(key, (*self.shown[at].1).into());
-            let (mut draft, mut changes) = (self.draft.clone(), self.changes.clone());
-            changes.make(before, &mut draft)?;
-            changes.make(change, &mut draft)?;
-            (self.draft, self.changes) = (draft, changes);
-            self.revision += 1;
-            self.shown.remove(at);
-            return Ok(());
+        if let Some(shown) = self.shown.get(&key) {
+            if !change.is_absolute() {
+                let shown = shown.json();
+                // A change that does not fit what is shown leaves it there.
+                let mut alone = Draft::empty();
+                alone.set(&key, Some(shown.clone()));
+                change.apply(&mut alone)?;
+                self.make(Change::Put(key.clone(), shown))?;
+            }
+            self.shown.remove(&key);
         }
         self.make(change)
     }
@@ -36,28 +39,24 @@ impl State {
     }
 
     pub(crate) fn put(&mut self, key: &str, text: String) -> Result<()> {
-        let unchanged = self.is_kept(key) && self.draft.get(key).is_some_and(|now| crate::codec::same(&text, now));
-        match unchanged {
-            true => Ok(()),
-            false => self.change(key, |key| Change::Put(key, text.into())),
+        self.change(key, |key| Change::Put(key, text.into()))
+    }
+
+    pub(crate) fn forget(&mut self, key: impl Into<Arc<str>>) -> Result<()> {
+        self.change(key, Change::Forget)
+    }
+
+    /// Appends to a list, which is of the type `list` afterwards if that is known.
+    pub(crate) fn push(&mut self, key: &str, item: String, list: Option<TypeId>) -> Result<()> {
+        let key: Arc<str> = key.into();
+        self.change(key.clone(), |key| Change::Push(key, item.into()))?;
+        if let Some(list) = list {
+            self.draft.note_list(&key, list);
         }
+        Ok(())
     }
 
-    pub(crate) fn forget(&mut self, key: &str) -> Result<()> {
-        // Before it is loaded, a session only seems to have nothing there.
-        let absent = self.is_started() && self.is_kept(key) && self.draft.get(key).is_none();
-        match absent {
-            true => Ok(()),
-            false => self.change(key, Change::Forget),
-        }
-    }
-
-    /// Whether what is under a key is neither flash nor for this request only.
-    fn is_kept(&self, key: &str) -> bool {
-        self.shown_at(key).is_none() && self.draft.flash.find(key).is_none()
-    }
-
-    pub(crate) fn flash(&mut self, key: &str, text: String, until_read: bool) -> Result<()> {
+    pub(crate) fn flash(&mut self, key: impl Into<Arc<str>>, text: impl Into<Json>, until_read: bool) -> Result<()> {
         self.change(key, |key| Change::Flash {
             key,
             text: text.into(),
@@ -67,49 +66,40 @@ impl State {
     }
 
     pub(crate) fn now(&mut self, key: &str, text: String) {
-        let text = Text::Whole(text.into());
-        match self.shown_at(key) {
-            Some(at) => self.shown[at].1 = text,
-            None => self.shown.push((key.into(), text)),
-        }
+        self.shown.insert(key.into(), Text::Whole(text.into()));
     }
 
     /// Keeps a flash key for one more request; whatever is not flash stays what it is.
     pub(crate) fn keep(&mut self, key: &str) -> Result<()> {
-        if let Some(at) = self.shown_at(key) {
-            let (_, text) = self.shown.remove(at);
-            return self.flash(key, text.to_string(), false);
+        if let Some((key, text)) = self.shown.remove_entry(key) {
+            return self.flash(key, text.json(), false);
         }
-        let passing = |(passing, seen): &(Arc<str>, Stamp)| {
-            **passing == *key && self.draft.flash.find(key).is_some_and(|(stamp, _)| stamp == *seen)
-        };
-        let Some(at) = self.passing.iter().position(passing) else {
+        let Some((key, seen)) = self.passing.remove_entry(key) else {
             return Ok(());
         };
-        let Some(text) = self.draft.text(key) else {
-            return Ok(());
-        };
-        let (key, seen) = self.passing.remove(at);
-        self.make(Change::Keep {
-            key,
-            text: (*text).into(),
-            seen,
-            stamp: new_stamp(),
-        })
+        let is_seen = self.draft.flash.find(&key).is_some_and(|(stamp, _)| stamp == seen);
+        match self.draft.text(&key).filter(|_| is_seen) {
+            Some(text) => self.make(Change::Keep {
+                key,
+                text: text.json(),
+                seen,
+                stamp: new_stamp(),
+            }),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn reflash(&mut self) -> Result<()> {
-        let shown = self.shown.iter().map(|(key, _)| key.clone());
-        let keys: Vec<_> = shown.chain(self.draft.flash.keys()).collect();
+        let keys: Vec<_> = self.shown.keys().chain(self.passing.keys()).cloned().collect();
         keys.iter().try_for_each(|key| self.keep(key))
     }
 
     /// Notes that a flash that stays until it is read has been read.
     pub(crate) fn mark_read(&mut self, key: &str) {
         if let (Some((stamp, true)), false) = (self.draft.flash.find(key), self.speculative)
-            && !self.passing.iter().any(|(passing, _)| **passing == *key)
+            && !self.passing.contains_key(key)
         {
-            self.passing.push((key.into(), stamp));
+            self.passing.insert(key.into(), stamp);
         }
     }
 
@@ -126,11 +116,12 @@ impl State {
     /// The CSRF token. The first one of a session follows from its id, so that two requests that ask for it at the same time
     /// get the same, and the pages of both work.
     pub(crate) fn token(&mut self, may_change: bool) -> Result<String> {
-        if let Some(token) = token_in(&self.draft) {
+        if let Some(token) = token_in(self.draft.get(key::TOKEN)) {
             return Ok(token);
         }
         let id = self.id()?;
-        let none_before = self.draft.base().get(key::TOKEN).is_none() && !self.changes.iter().any(renews_token);
+        let none_before =
+            token_in(self.draft.base().get(key::TOKEN)).is_none() && !self.changes.iter().any(renews_token);
         let token: Arc<str> = match none_before {
             true => token_of(&id).into(),
             false => random_token()?,
@@ -148,7 +139,7 @@ impl State {
     pub(super) fn rotate_token(&mut self) -> Result<()> {
         let id = self.id()?;
         // Where there is a record, another request may be giving it its first token at this moment.
-        match self.regenerated || token_in(&self.draft).is_some() {
+        match self.regenerated || token_in(self.draft.get(key::TOKEN)).is_some() {
             true => self.make(Change::RotatedToken(token_of(&id).into())),
             false => Ok(()),
         }
@@ -170,8 +161,8 @@ impl State {
         self.rotate_token()
     }
 
-    pub(crate) fn set_lifetime(&mut self, lifetime: Option<Duration>) -> Result<()> {
-        self.make(Change::Lifetime(lifetime))
+    pub(crate) fn set_expiry(&mut self, expiry: Option<Expiry>) -> Result<()> {
+        self.make(Change::Expiry(expiry))
     }
 }
 

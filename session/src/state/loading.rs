@@ -1,6 +1,5 @@
 //! What was found in the store, and what a session becomes when its record has gone.
 
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::afterwards::Event;
@@ -9,13 +8,13 @@ use crate::backend::{Backend, Stored};
 use crate::changes::Changes;
 use crate::draft::Draft;
 use crate::error::Result;
-use crate::flash::Stamp;
+use crate::flash::Passing;
 use crate::save::Ended;
 
 /// A session that was found in the store, and what is due because of that.
 pub(crate) struct Loaded {
     stored: Stored,
-    passing: Vec<(Arc<str>, Stamp)>,
+    passing: Passing,
     touch: Touch,
     /// The response may never be seen, as far as that matters.
     speculative: bool,
@@ -41,7 +40,7 @@ impl Loaded {
         let speculative = (!draft.flash.is_empty() || matches!(touch, Touch::Due)) && speculative();
         if speculative {
             touch = Touch::None;
-            passing = Vec::new();
+            passing = Passing::new();
             draft.flash.leave_as_stored();
         }
         backend.settings.note_beginning(&mut draft, now);
@@ -103,7 +102,7 @@ impl State {
         }
         replayed.fit?;
         self.draft = replayed.draft;
-        self.set_changes(replayed.changes);
+        self.changes.become_others(replayed.changes);
         (self.passing, self.touch) = (loaded.passing, loaded.touch);
         self.speculative = loaded.speculative;
         self.new = false;
@@ -125,7 +124,7 @@ impl State {
             self.new_id()?;
             own.fit?;
             self.draft = own.draft;
-            self.set_changes(own.changes);
+            self.changes.become_others(own.changes);
         }
         self.end(Ended {
             must_be_live: false,
@@ -133,12 +132,6 @@ impl State {
         });
         self.start_fresh();
         Ok(())
-    }
-
-    /// Replaces the changes; those before are dropped once the lock is free.
-    pub(super) fn set_changes(&mut self, changes: Changes) {
-        let before = std::mem::replace(&mut self.changes, changes);
-        self.afterwards.drop_changes(before);
     }
 
     /// Goes on without what is stored, which could not be read, if nothing was changed yet; says whether it does.
@@ -187,7 +180,7 @@ impl State {
         if self.invalidations == invalidations {
             replayed.fit?;
             self.draft = replayed.draft;
-            self.set_changes(replayed.changes);
+            self.changes.become_others(replayed.changes);
             self.origin = Origin::Stored(stored);
         }
         Ok(())
@@ -196,8 +189,8 @@ impl State {
     /// The store has the session no more, or has it under an id that this request must not follow to.
     pub(crate) fn lose_unless_ended(&mut self, invalidations: u32) {
         if self.invalidations == invalidations {
-            if !self.changes.come_with_reading() {
-                self.afterwards.say(Event::ChangesDropped);
+            if self.has_changed() && !self.changes.come_with_reading() {
+                self.say(Event::ChangesDropped);
             }
             self.lose(None);
         }
@@ -220,7 +213,7 @@ impl State {
 
     pub(super) fn forget_everything(&mut self) {
         self.draft = Draft::empty();
-        self.set_changes(Changes::default());
+        self.changes.become_others(Changes::default());
         self.revision += 1;
         self.shown.clear();
         self.passing.clear();

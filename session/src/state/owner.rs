@@ -19,7 +19,10 @@ impl State {
 
     /// Whether naming this owner ends the session: it belongs to somebody else.
     pub(crate) fn is_ended_by(&self, owner: Option<&str>) -> bool {
-        self.owner().is_some_and(|present| owner != Some(present))
+        match (&self.origin, owner) {
+            (Origin::Lost(lost), None) => self.owner().or(lost.owner.as_deref()).is_some(),
+            _ => self.owner().is_some_and(|present| owner != Some(present)),
+        }
     }
 
     /// Names the owner of a session that is not [ended](State::is_ended_by) by that.
@@ -47,8 +50,7 @@ impl State {
         let shown = std::mem::take(&mut self.shown);
         self.end_session(true)?;
         self.shown = shown;
-        let before = std::mem::replace(&mut self.changes, own.changes);
-        self.afterwards.drop_changes(before);
+        self.changes.become_others(own.changes);
         self.draft = own.draft;
         own.fit
     }

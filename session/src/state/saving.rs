@@ -1,5 +1,6 @@
 //! What a save has to do, and what becomes of the session by it.
 
+use std::collections::btree_map::Entry;
 use std::time::SystemTime;
 
 use http::HeaderValue;
@@ -38,7 +39,13 @@ impl State {
     /// Whether there are changes that no save has been asked to store.
     pub(crate) fn has_unsaved(&self) -> bool {
         let kept = !matches!(self.origin, Origin::Lost(_));
-        kept && !self.changes.is_empty() && (self.draft.has_edits() || !self.is_started()) || self.ended.is_some()
+        kept && self.has_changed() || self.ended.is_some()
+    }
+
+    /// Whether there are changes that come to something, as far as can be said before the session is loaded.
+    pub(super) fn has_changed(&self) -> bool {
+        let differs = self.draft.has_edits() || self.draft.flash.is_changed() || !self.is_started();
+        differs && !self.changes.is_empty()
     }
 
     /// Whether the session was never loaded, and there is nothing to save.
@@ -101,7 +108,7 @@ impl State {
         Ok(match &self.origin {
             Origin::Lost(lost) => match lost.refused {
                 Some(kind) => return Err(Error::refused(kind)),
-                None if self.changes.is_empty() => Plan::Nothing,
+                None if !self.has_changed() => Plan::Nothing,
                 None => Plan::Drop,
             },
             Origin::Waiting | Origin::Fresh if self.draft.is_empty() => Plan::Nothing,
@@ -144,13 +151,13 @@ impl State {
     #[inline]
     fn age(&mut self) -> Result<()> {
         let mut passing = std::mem::take(&mut self.passing);
-        passing.retain(|(key, seen)| self.draft.flash.find(key).is_some_and(|(stamp, _)| stamp == *seen));
+        passing.retain(|key, seen| self.draft.flash.find(key).is_some_and(|(stamp, _)| stamp == *seen));
         if passing.is_empty() {
             return Ok(());
         }
-        for (key, _) in &passing {
-            if let (None, Some(text)) = (self.shown_at(key), self.draft.text(key)) {
-                self.shown.push((key.clone(), text));
+        for key in passing.keys() {
+            if let (Entry::Vacant(shown), Some(text)) = (self.shown.entry(key.clone()), self.draft.text(key)) {
+                shown.insert(text);
             }
         }
         self.make(Change::Age(passing))
@@ -172,7 +179,7 @@ impl State {
                 Err(error)
             }
             Ok(Outcome::Gone) => {
-                self.afterwards.say(Event::EndedMeanwhile);
+                self.say(Event::EndedMeanwhile);
                 self.lose(None);
                 Ok(())
             }
@@ -187,7 +194,7 @@ impl State {
             Ok(Outcome::AsItWas) => {
                 if let Plan::Drop = job.plan {
                     if !job.changes.come_with_reading() {
-                        self.afterwards.say(Event::ChangesDropped);
+                        self.say(Event::ChangesDropped);
                     }
                     self.draft = Draft::empty();
                 }
@@ -198,7 +205,7 @@ impl State {
                 self.origin = Origin::Fresh;
                 self.regenerated = false;
                 self.draft = replayed.draft;
-                self.set_changes(replayed.changes);
+                self.changes.become_others(replayed.changes);
                 self.withdraw_cookie();
                 replayed.fit
             }
@@ -209,7 +216,7 @@ impl State {
             Ok(Outcome::Merged(seen)) => {
                 let replayed = self.replayed_on(&seen, replayed);
                 self.draft = replayed.draft;
-                self.set_changes(replayed.changes);
+                self.changes.become_others(replayed.changes);
                 self.touch = Touch::None;
                 self.regenerated &= self.id != job.id;
                 self.origin = Origin::Stored(seen);
@@ -263,7 +270,7 @@ impl State {
             _ => false,
         };
         self.draft = replayed.draft;
-        self.set_changes(replayed.changes);
+        self.changes.become_others(replayed.changes);
         self.touch = Touch::None;
         // `regenerate` may have been called while the save ran.
         self.regenerated = self.id != job.id;

@@ -87,3 +87,18 @@ async fn signing_out_works_and_makes_room_when_the_disk_is_full_of_sessions() {
         assert_eq!(length.await.value(), Some(50_000));
     }
 }
+
+#[tokio::test]
+async fn signing_out_does_not_fail_on_a_disk_without_a_byte_left() {
+    // Audit A10
+    let disk = SmallDisk::new(BYTES);
+    let app = App::new(SessionLayer::new(FileDriver::new(disk.path().join("sessions"))));
+    let leaves = app.browser();
+    leaves.visit(|session| session.put("user", 7).unwrap()).await.value();
+    let thief = leaves.copy();
+    disk.fill();
+    leaves.visit(session_tests::invalidate).await.value();
+    disk.make_room();
+    let user = thief.visit(|session| session.get::<u8>("user").unwrap()).await;
+    assert_eq!(user.value(), None);
+}

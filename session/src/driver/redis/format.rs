@@ -7,7 +7,7 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::clock::end_of_time;
-use crate::expiry::to_millis;
+use crate::expiry::{Expiry, to_millis};
 use crate::id::StoreKey;
 use crate::payload::key;
 use crate::record::{Record, Version};
@@ -39,15 +39,17 @@ pub(super) fn millis(time: SystemTime) -> u64 {
 }
 
 /// How a read may prolong a session: its own lifetime, 0 where it has that of all, and when it began, 0 where that is not known. `None` for what
-/// is no session, such as a mark or what is encrypted, which ends when it says.
+/// ends at a moment of its own, and for what is no session, such as a mark or what is encrypted.
 pub(super) fn rolling(record: &Record) -> Option<(u64, u64)> {
     let payload = record.parsed();
-    let bookkeeping = |key| match payload.get(key) {
-        Some(text) => text.parse().ok(),
-        None => Some(0),
-    };
     let is_session = payload.check().is_ok() && payload.get(key::MOVED).is_none();
-    is_session.then_some((bookkeeping(key::LIFETIME)?, bookkeeping(key::CREATED)?))
+    let lifetime = match Expiry::of_json(payload.get(key::LIFETIME)) {
+        Some(Expiry::Idle(lifetime)) => lifetime.as_millis().try_into().ok()?,
+        Some(Expiry::At(_)) => return None,
+        Some(Expiry::OnClose) | None => 0,
+    };
+    let begun_at = payload.get(key::CREATED).and_then(|text| text.parse().ok());
+    is_session.then_some((lifetime, begun_at.unwrap_or(0)))
 }
 
 /// How long the set of an owner has a session at the longest: as long again as the session has to live, so that most touches need not
