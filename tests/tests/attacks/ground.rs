@@ -29,6 +29,8 @@ pub(crate) struct Ground {
     pub(crate) far: Server,
     /// One that no visitor uses, without a cache: it shows what is stored.
     truth: Server,
+    /// An application may have a record from a cache that is out of date, and cannot know when that was so.
+    pub(crate) is_stale: bool,
     _directory: Option<TempDir>,
 }
 
@@ -99,6 +101,7 @@ impl Ground {
             near,
             far,
             truth,
+            is_stale: name == "stale redis",
             _directory: directory,
         }
     }

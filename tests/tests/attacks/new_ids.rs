@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::visitor::Answer;
 use crate::{ATTACKER, EVIL, Ground, SECRET, Step, VICTIM, Visitor, on_every_ground, owner, put};
 
 const LONGER_THAN_A_LIFETIME: Duration = Duration::from_secs(3 * 60 * 60);
@@ -39,6 +40,14 @@ async fn assert_holds(visitor: &Visitor, owner: Option<&str>, keys: &[&str]) {
         keys,
         "{seen:?}"
     );
+}
+
+/// Whether a request was refused that would have been merged, had its record not come from a cache: that may have been loaded before the mark or after. It is
+/// merged or refused as a whole.
+fn refused(ground: &Ground, answer: &Answer) -> bool {
+    let refused = ground.is_stale && answer.status == 409;
+    answer.is_silent(if refused { 409 } else { 200 });
+    refused
 }
 
 async fn a_sign_in_keeps_the_guests_cart_though_another_request_was_faster(ground: Ground) {
@@ -92,7 +101,10 @@ async fn a_sign_in_under_an_id_that_was_given_up_begins_with_nothing(ground: Gro
     let attacker = thief_of(&ground, &victim);
     attacker.does(&[Step::Regenerate, put(EVIL, 1)]).await.gives_an_id();
     victim.does(&sign_in()[1..]).await.gives_an_id();
-    assert_holds(&victim, Some(VICTIM), &[SECRET]).await;
+    // A cache may have had the cart, as it was before the id was given up.
+    if !ground.is_stale {
+        assert_holds(&victim, Some(VICTIM), &[SECRET]).await;
+    }
     ground.assert_safe(&attacker, &victim).await;
 }
 
@@ -103,8 +115,10 @@ async fn of_two_new_ids_of_one_owner_the_second_is_merged_into_the_first(ground:
         .await;
     victim.does(&[Step::Regenerate, put("fast", 1)]).await.gives_an_id();
     let answer = slow.ends().await;
-    answer.is_silent(200);
-    assert_holds(&victim, Some(VICTIM), &["fast", SECRET, "slow"]).await;
+    match refused(&ground, &answer) {
+        true => assert_holds(&victim, Some(VICTIM), &["fast", SECRET]).await,
+        false => assert_holds(&victim, Some(VICTIM), &["fast", SECRET, "slow"]).await,
+    }
     let told = ground.stored(&answer.seen().id).await;
     assert!(
         told.all.is_empty() && told.owner.is_none(),
@@ -127,7 +141,9 @@ async fn a_request_of_the_same_owner_is_merged_within_the_grace_time_and_reads_n
     victim.does(&[Step::Regenerate, put("fast", 1)]).await.gives_an_id();
     slow.goes_on().await;
     let answer = slow.ends().await;
-    answer.is_silent(200);
+    if refused(&ground, &answer) {
+        return assert_holds(&victim, Some(VICTIM), &["fast", SECRET]).await;
+    }
     let seen: Vec<&String> = match &answer.done[3] {
         crate::Done::Saw(seen) => seen.all.keys().collect(),
         other => panic!("{other:?}"),

@@ -124,17 +124,13 @@ async fn a_task_does_not_save_after_the_response_what_its_request_could_not(grou
 }
 
 async fn a_task_cannot_begin_a_session_or_give_it_an_id_that_nobody_is_told(ground: Ground) {
-    let victim = signed_in(&ground).await;
-    for steps in [
-        vec![Step::Reload, Step::Regenerate, Step::Save],
-        vec![Step::Reload, owner(ATTACKER), Step::Save],
-        vec![Step::Reload, Step::Invalidate, put(EVIL, 1), Step::Save],
+    for (steps, stays) in [
+        (vec![Step::Reload, Step::Regenerate, Step::Save], true),
+        (vec![Step::Reload, owner(ATTACKER), put(EVIL, 1), Step::Save], false),
+        (vec![Step::Reload, Step::Invalidate, put(EVIL, 1), Step::Save], false),
     ] {
+        let victim = signed_in(&ground).await;
         let task = [&[Step::Wait], &steps[..], &[Step::Look]].concat();
-        let victim = match steps.contains(&Step::Invalidate) {
-            true => signed_in(&ground).await,
-            false => victim.clone(),
-        };
         let answer = victim.does(&[Step::Leave(task)]).await;
         let done = answer.task(&victim).ends().await;
         assert!(done.contains(&Done::Failed("Committed".into())), "{done:?}");
@@ -145,8 +141,10 @@ async fn a_task_cannot_begin_a_session_or_give_it_an_id_that_nobody_is_told(grou
             let stored = ground.stored(&seen.id).await;
             assert!(stored.owner.is_none() && stored.all.is_empty(), "{stored:?}");
         }
+        let stored = ground.stored(&victim.id()).await;
+        assert_eq!(stored.owner.is_some(), stays, "{steps:?}: {stored:?}");
+        assert!(!stored.all.contains_key(EVIL), "{stored:?}");
     }
-    assert_eq!(victim.sees().await.owner.as_deref(), Some(VICTIM));
 }
 
 on_every_ground! {
