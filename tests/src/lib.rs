@@ -5,6 +5,7 @@
 //! * [`signed_in`], [`user`] and so on: what most visitors do.
 //! * [`all_changes`]: everything that changes a session.
 //! * [`on_every_driver!`]: a test once for each driver.
+//! * [`stepwise`]: an application that does what requests say step by step, in this process or in another one.
 //! * [`Log`]: what the library told operators.
 //! * [`servers`], [`processes`]: the real servers, and processes that share a store.
 
@@ -21,6 +22,7 @@ mod log;
 pub mod processes;
 pub mod servers;
 mod site;
+pub mod stepwise;
 mod tables;
 mod visitor;
 

@@ -104,7 +104,7 @@ impl Backend {
             if mark.until <= now {
                 return Ok(Followed::Gone);
             }
-            if loaded.is_cached() || purpose == Purpose::Merge && loaded.owner().is_none() {
+            if purpose == Purpose::Merge && (loaded.is_cached() || loaded.owner().is_none()) {
                 return Ok(Followed::Superseded);
             }
             newer = self.limited().read_fresh(&mark.to).await?;
