@@ -2,11 +2,15 @@
 //!
 //! * `write <directory> <key>` replaces the record again and again by one that counts on, and prints each count that is stored.
 //! * `increment <directory> <key> <times>` adds one to the record as often as said.
+//! * `rewrite <directory> <owner> <key>...` replaces the owner's records again and again until none is left, and prints a line when each
+//!   has been replaced once.
+//! * `create <directory> <owner> <times>` makes sessions of the owner, says of each that it is listed, and ends it.
+//! * `sweep <directory>` removes what has expired, again and again.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use session_schema::{Driver, Expected, FileDriver, StoreKey, Written};
+use session_schema::{Driver, Expected, FileDriver, Record, StoreKey, Written};
 use session_tests::counted::{count_of, counted};
 
 #[tokio::main(flavor = "current_thread")]
@@ -18,7 +22,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["increment", directory, key, times] => {
             increment(&FileDriver::new(directory), &key.parse()?, times.parse()?).await
         }
-        _ => Err("usage: file-driver-child write <directory> <key> | increment <directory> <key> <times>".into()),
+        ["rewrite", directory, owner, ref keys @ ..] => rewrite(&FileDriver::new(directory), owner, keys).await,
+        ["create", directory, owner, times] => create(&FileDriver::new(directory), owner, times.parse()?).await,
+        ["sweep", directory] => sweep(&FileDriver::new(directory)).await,
+        _ => Err("usage: see the documentation of this program".into()),
     }
 }
 
@@ -48,6 +55,50 @@ async fn increment(driver: &FileDriver, key: &StoreKey, times: u64) -> Result<()
         done += u64::from(matches!(written, Written::Done(_)));
     }
     Ok(())
+}
+
+async fn rewrite(driver: &FileDriver, owner: &str, keys: &[&str]) -> Result<(), Box<dyn std::error::Error>> {
+    let mut keys: Vec<StoreKey> = keys.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
+    let record = Record::new(b"{}".to_vec(), in_an_hour()).with_owner(owner);
+    let mut is_first = true;
+    while !keys.is_empty() {
+        let mut left = Vec::new();
+        for key in keys {
+            let Some(read) = driver.read(&key).await? else { continue };
+            match driver.write(&key, &record, Expected::Version(read.version())).await? {
+                Written::Gone => {}
+                Written::Done(_) | Written::Conflict(_) => left.push(key),
+            }
+        }
+        keys = left;
+        if std::mem::take(&mut is_first) {
+            writeln!(io::stdout(), "all")?;
+        }
+    }
+    Ok(())
+}
+
+async fn create(driver: &FileDriver, owner: &str, times: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let owners = driver.owners().ok_or("there is an index of owners")?;
+    let record = Record::new(b"{}".to_vec(), in_an_hour()).with_owner(owner);
+    for _ in 0..times {
+        // The same key again and again: each time a sweep may be about to remove what it finds of the session before.
+        let key: StoreKey = format!("session-{}", std::process::id()).parse()?;
+        if !matches!(driver.write(&key, &record, Expected::Absent).await?, Written::Done(_)) {
+            return Err("nobody else makes this session".into());
+        }
+        if !owners.sessions_of(owner).await?.iter().any(|(listed, _)| *listed == key) {
+            return Err("a session that was made is not listed".into());
+        }
+        driver.destroy(&key).await?;
+    }
+    Ok(())
+}
+
+async fn sweep(driver: &FileDriver) -> Result<(), Box<dyn std::error::Error>> {
+    loop {
+        driver.gc().await?;
+    }
 }
 
 fn in_an_hour() -> SystemTime {
