@@ -87,7 +87,12 @@ async fn create(driver: &FileDriver, owner: &str, times: u64) -> Result<(), Box<
         if !matches!(driver.write(&key, &record, Expected::Absent).await?, Written::Done(_)) {
             return Err("nobody else makes this session".into());
         }
-        if !owners.sessions_of(owner).await?.iter().any(|(listed, _)| *listed == key) {
+        if !owners
+            .sessions_of(owner)
+            .await?
+            .iter()
+            .any(|(listed, _)| *listed == key)
+        {
             return Err("a session that was made is not listed".into());
         }
         driver.destroy(&key).await?;

@@ -21,7 +21,10 @@ impl Directory {
 
     /// One in the directory `place`.
     pub(crate) fn within(place: &Path) -> Self {
-        let (clock, outside) = (ManualClock::new(), tempfile::tempdir_in(place).expect("a directory is made"));
+        let (clock, outside) = (
+            ManualClock::new(),
+            tempfile::tempdir_in(place).expect("a directory is made"),
+        );
         Self {
             driver: FileDriver::new(outside.path().join("sessions")).with_clock(clock.clone()),
             clock,

@@ -140,7 +140,10 @@ async fn a_reader_never_sees_half_of_what_another_process_writes() {
 
 #[tokio::test]
 async fn signing_out_overlooks_no_session_that_processes_write_all_the_time() {
-    for (place, round) in places().iter().flat_map(|place| (0..5).map(move |round| (place, round))) {
+    for (place, round) in places()
+        .iter()
+        .flat_map(|place| (0..5).map(move |round| (place, round)))
+    {
         let directory = Directory::within(place);
         // All in one folder, and so many of them that it is not read at once: a file that is replaced while a folder is read may be shown nowhere.
         for number in 0..1500 {
@@ -155,7 +158,9 @@ async fn signing_out_overlooks_no_session_that_processes_write_all_the_time() {
         }
         let names: Vec<&str> = keys.iter().map(StoreKey::as_str).collect();
         let arguments = [&["ann"], &names[..]].concat();
-        let mut writers: Vec<_> = (0..3).map(|_| Worker::start(&directory, "rewrite", &arguments)).collect();
+        let mut writers: Vec<_> = (0..3)
+            .map(|_| Worker::start(&directory, "rewrite", &arguments))
+            .collect();
         writers.iter_mut().for_each(Worker::line);
 
         let owners = directory.driver.owners().unwrap();
