@@ -4,13 +4,14 @@
 //! * `increment <directory> <key> <times>` adds one to the record as often as said.
 //! * `rewrite <directory> <owner> <key>...` replaces the owner's records again and again until none is left, and prints a line when each
 //!   has been replaced once.
-//! * `create <directory> <owner> <times>` makes sessions of the owner, says of each that it is listed, and ends it.
+//! * `create <directory> <owner> <other> <times>` makes a session of the owner, which becomes the other's, and the owner's again, and ends. It fails
+//!   when the session is not listed as whose it is.
 //! * `sweep <directory>` removes what has expired, again and again.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use session_schema::{Driver, Expected, FileDriver, Record, StoreKey, Written};
+use session_schema::{Driver, Expected, FileDriver, OwnerIndex, Record, StoreKey, Written};
 use session_tests::counted::{count_of, counted};
 
 #[tokio::main(flavor = "current_thread")]
@@ -23,7 +24,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             increment(&FileDriver::new(directory), &key.parse()?, times.parse()?).await
         }
         ["rewrite", directory, owner, ref keys @ ..] => rewrite(&FileDriver::new(directory), owner, keys).await,
-        ["create", directory, owner, times] => create(&FileDriver::new(directory), owner, times.parse()?).await,
+        ["create", directory, owner, other, times] => {
+            create(&FileDriver::new(directory), [owner, other, owner], times.parse()?).await
+        }
         ["sweep", directory] => sweep(&FileDriver::new(directory)).await,
         _ => Err("usage: see the documentation of this program".into()),
     }
@@ -78,22 +81,21 @@ async fn rewrite(driver: &FileDriver, owner: &str, keys: &[&str]) -> Result<(), 
     Ok(())
 }
 
-async fn create(driver: &FileDriver, owner: &str, times: u64) -> Result<(), Box<dyn std::error::Error>> {
-    let owners = driver.owners().ok_or("there is an index of owners")?;
-    let record = Record::new(b"{}".to_vec(), in_an_hour()).with_owner(owner);
+async fn create(driver: &FileDriver, owners: [&str; 3], times: u64) -> Result<(), Box<dyn std::error::Error>> {
+    // The same key again and again: each time a sweep may be about to remove what it finds of the session before.
+    let key: StoreKey = format!("session-{}", std::process::id()).parse()?;
     for _ in 0..times {
-        // The same key again and again: each time a sweep may be about to remove what it finds of the session before.
-        let key: StoreKey = format!("session-{}", std::process::id()).parse()?;
-        if !matches!(driver.write(&key, &record, Expected::Absent).await?, Written::Done(_)) {
-            return Err("nobody else makes this session".into());
-        }
-        if !owners
-            .sessions_of(owner)
-            .await?
-            .iter()
-            .any(|(listed, _)| *listed == key)
-        {
-            return Err("a session that was made is not listed".into());
+        let mut expected = Expected::Absent;
+        for owner in owners {
+            let record = Record::new(b"{}".to_vec(), in_an_hour()).with_owner(owner);
+            let Written::Done(version) = driver.write(&key, &record, expected).await? else {
+                return Err("nobody else writes this session".into());
+            };
+            let sessions = driver.sessions_of(owner).await?;
+            if !sessions.iter().any(|(listed, _)| *listed == key) {
+                return Err("a session is not listed as its owner's".into());
+            }
+            expected = Expected::Version(version);
         }
         driver.destroy(&key).await?;
     }

@@ -173,3 +173,15 @@ async fn signing_out_overlooks_no_session_that_processes_write_all_the_time() {
         assert!(writers.into_iter().all(Worker::succeeds));
     }
 }
+
+#[tokio::test]
+async fn a_session_is_not_lost_to_its_owner_by_a_sweep_while_it_is_made_or_changes_hands() {
+    for place in places() {
+        let directory = Directory::within(&place);
+        directory.driver.open().await.unwrap();
+        let sweepers = [(); 2].map(|()| Worker::start(&directory, "sweep", &[]));
+        let visitors = [(); 2].map(|()| Worker::start(&directory, "create", &["ann", "bob", "300"]));
+        assert!(visitors.into_iter().all(Worker::succeeds), "in {}", place.display());
+        drop(sweepers);
+    }
+}

@@ -305,3 +305,26 @@ impl OwnerIndex for FileDriver {
         Ok(destroyed.await?.len() as u64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn an_index_that_takes_its_time_keeps_nobody_from_using_sessions() {
+        let root = tempfile::tempdir().unwrap();
+        let before = FileDriver::new(root.path());
+        let key: StoreKey = "a-key".parse().unwrap();
+        let record = Record::new(b"{}".to_vec(), SystemTime::now() + Duration::from_secs(60)).with_owner("ann");
+        before.write(&key, &record, Expected::Absent).await.unwrap();
+        std::fs::remove_dir_all(root.path().join("owners")).unwrap();
+
+        let driver = FileDriver::new(root.path());
+        let turn = driver.indexing.clone().lock_owned().await;
+        driver.open().await.unwrap();
+        assert!(driver.read(&key).await.unwrap().is_some());
+        drop(turn);
+        assert_eq!(driver.sessions_of("ann").await.unwrap().len(), 1);
+    }
+}

@@ -464,7 +464,7 @@ mod tests {
         assert_eq!((files.keys_of("ann").unwrap(), owners()), (Vec::new(), Vec::new()));
         // What a process leaves that dies between two steps.
         drop(files.note(&key, None, Some("ann")).unwrap());
-        fs::create_dir_all(root.path().join("owners/73").join(format!("{:073<64}", 73))).unwrap();
+        fs::create_dir_all(root.path().join("owners/73").join("73".repeat(32))).unwrap();
         sweep(&files);
         assert_eq!(owners(), Vec::<std::ffi::OsString>::new());
         assert_eq!(fs::read_dir(root.path().join("owners/73")).unwrap().count(), 0);
