@@ -262,30 +262,36 @@ enum Verdict {
     Unreadable,
 }
 
-/// What stands in the place of a session that goes by a new id: where it is, as a store key, and how long requests that
-/// came under the old id may still follow. The moment is written down, so that a touch does not prolong it.
+/// What stands in the place of a session that goes by a new id: where it is, as a store key, and how long requests that were in flight
+/// may still follow it. The moment is written down, so that a touch does not prolong it.
 pub(crate) struct Mark {
     pub(crate) to: StoreKey,
     pub(crate) until: SystemTime,
+    /// Which [`Store`] has put it there: that one's cache has not had the session since.
+    pub(crate) by: u64,
 }
 
 impl Mark {
     pub(crate) fn in_payload(payload: &Payload) -> Option<Self> {
         let to: &str = serde_json::from_str(payload.get(key::MOVED)?).ok()?;
         let until = from_millis(payload.get(key::UNTIL)?)?;
+        let by = payload.get(key::BY).and_then(|by| by.parse().ok());
         Some(Self {
             to: to.parse().ok()?,
             until,
+            by: by.unwrap_or_default(),
         })
     }
 
     pub(crate) fn record(&self) -> Record {
         let text = format!(
-            r#"{{"{}":"{}","{}":{}}}"#,
+            r#"{{"{}":"{}","{}":{},"{}":{}}}"#,
             key::MOVED,
             self.to.as_str(),
             key::UNTIL,
-            to_millis(self.until)
+            to_millis(self.until),
+            key::BY,
+            self.by,
         );
         Record::new(text.into_bytes(), self.until)
     }

@@ -40,6 +40,8 @@ pub(crate) struct Store {
     circuit: Circuit,
     sweeper: OnceLock<Sweeper>,
     pub(crate) endings: Endings,
+    /// Tells this store's marks from those of others over the same data. It is no secret.
+    pub(crate) number: u64,
 }
 
 impl Store {
@@ -51,6 +53,7 @@ impl Store {
             circuit: Circuit::default(),
             sweeper: OnceLock::new(),
             endings: Endings::default(),
+            number: getrandom::u64().unwrap_or_default(),
         }
     }
 

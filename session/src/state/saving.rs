@@ -127,8 +127,11 @@ impl State {
                 stored: stored.clone(),
             },
             Origin::Stored(stored) => match self.touch {
-                // An earlier save of this request has decided on the cookie. Another request may have ended the session since.
-                Touch::None if browser == Browser::Told && matches!(self.cookie, CookieChange::Set(_)) => {
+                // An earlier save of this request has decided on the cookie, or the owner is named again. Another request may have ended the session.
+                Touch::None
+                    if browser == Browser::Told && matches!(self.cookie, CookieChange::Set(_))
+                        || self.changes.names_owner() =>
+                {
                     Plan::Confirm {
                         stored: stored.clone(),
                         since: None,
@@ -266,6 +269,7 @@ impl State {
         let told = match &job.plan {
             // Of an expiry that was moved when the session was read the browser does not know yet.
             _ if matches!(self.touch, Touch::Done(_)) => false,
+            Plan::Confirm { .. } => !matches!(self.cookie, CookieChange::Set(_)),
             Plan::Replace { stored, .. } | Plan::Touch { stored, .. } => {
                 until == backend.settings.cookie_expiry(&stored.record)
             }
