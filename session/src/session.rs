@@ -534,9 +534,6 @@ impl Session {
     /// Those of every [change](Session#errors). Saving fails with [`ErrorKind::SignInRefused`](crate::ErrorKind::SignInRefused) where the session
     /// has ended since it was loaded, and the owner is the one that it had.
     pub fn set_owner(&self, owner: Option<&str>) -> Result<()> {
-        if owner.is_some() && self.lock().phase == Phase::Detached && self.owner().as_deref() != owner {
-            return Err(Error::no_more_cookie());
-        }
         let ends = |state: &State| state.is_ended_by(owner);
         let named = self.change(|state| match ends(state) {
             true => Ok(false),
