@@ -11,8 +11,6 @@ mod reading;
 mod replaying;
 mod saving;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::backend::Stored;
@@ -21,6 +19,7 @@ use crate::draft::Draft;
 use crate::flash::Passing;
 use crate::id::SessionId;
 use crate::payload::Text;
+use crate::table::Table;
 
 pub(crate) use loading::Loaded;
 pub(crate) use replaying::Replayed;
@@ -61,7 +60,7 @@ pub(crate) struct State {
     /// How often the application has added to `changes`, or emptied it.
     revision: u64,
     /// Values for this request only, in front of everything else.
-    shown: BTreeMap<Arc<str>, Text>,
+    shown: Table<Text>,
     /// Flash that ages when this request saves.
     passing: Passing,
     /// `regenerate` was called: the stored session is to go by `id`.
@@ -92,7 +91,7 @@ impl Default for State {
             draft: Draft::empty(),
             changes: Changes::default(),
             revision: 0,
-            shown: BTreeMap::new(),
+            shown: Table::new(),
             passing: Passing::new(),
             renewed: false,
             ended: None,
