@@ -134,6 +134,7 @@ mod schema;
 mod session;
 mod state;
 mod store;
+mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod typed;

@@ -1,6 +1,5 @@
 //! What a save has to do, and what becomes of the session by it.
 
-use std::collections::btree_map::Entry;
 use std::time::SystemTime;
 
 use http::HeaderValue;
@@ -159,8 +158,8 @@ impl State {
             return Ok(());
         }
         for key in passing.keys() {
-            if let (Entry::Vacant(shown), Some(text)) = (self.shown.entry(key.clone()), self.draft.text(key)) {
-                shown.insert(text);
+            if let Some(text) = self.draft.text(key).filter(|_| !self.shown.contains_key(key)) {
+                self.shown.insert(key.clone(), text);
             }
         }
         self.make(Change::Age(passing))
