@@ -203,6 +203,8 @@ pub(crate) struct Changes {
     list: Vec<Change>,
     /// Some change in the list has left its value as it was.
     quiet: bool,
+    /// They were made by a request that prolongs nothing.
+    pub(crate) keep_expiry: bool,
 }
 
 impl Changes {

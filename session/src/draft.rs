@@ -16,6 +16,8 @@ pub(crate) struct Draft {
     edits: Vec<(Arc<str>, Option<Arc<str>>)>,
     pub(crate) flash: Flash,
     pub(crate) owner: Option<Arc<str>>,
+    /// Its request prolongs nothing: what is stored expires when it would have.
+    pub(crate) keeps_expiry: bool,
 }
 
 impl Draft {
@@ -36,6 +38,7 @@ impl Draft {
             base_owner: owner.clone(),
             edits: Vec::new(),
             owner,
+            keeps_expiry: false,
         }
     }
 

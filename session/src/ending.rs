@@ -22,7 +22,7 @@ impl Backend {
     pub(crate) async fn end_sessions_of(self: Arc<Self>, owner: &str, except: Option<SessionId>) -> Result<u64> {
         let mut ended = 0;
         for _ in 0..SEARCHES {
-            let notice = Lease::acquire(self.clone(), lease::of_owner(owner)).await?;
+            let notice = Lease::acquire(self.clone(), self.lease_of_owner(owner)).await?;
             let notice = notice.ok_or_else(busy)?;
             let found = self.end_all(owner, except).await;
             let was_up = notice.release().await;
@@ -35,12 +35,20 @@ impl Backend {
         Err(busy())
     }
 
+    /// Where the notice about the sessions of an owner is put up.
+    fn lease_of_owner(&self, owner: &str) -> StoreKey {
+        lease::of_owner(&self.namespace.owner_in_store(owner))
+    }
+
     async fn end_all(&self, owner: &str, except: Option<SessionId>) -> Result<u64> {
         let except = match except {
             Some(id) => Some(self.present_key_of(id).await?),
             None => None,
         };
-        self.store.owners()?.destroy_sessions_of(owner, except.as_ref()).await
+        self.store
+            .owners(&self.namespace)?
+            .destroy_sessions_of(owner, except.as_ref())
+            .await
     }
 
     /// Where the session with this id is now.
@@ -58,7 +66,7 @@ impl Backend {
     /// Whether the sessions of whom a record belongs to are being ended.
     pub(crate) async fn is_owner_being_ended(&self, record: &Record) -> Result<bool> {
         match record.owner() {
-            Some(owner) => self.is_held(&lease::of_owner(owner)).await,
+            Some(owner) => self.is_held(&self.lease_of_owner(owner)).await,
             None => Ok(false),
         }
     }

@@ -51,6 +51,9 @@ impl Settings {
     #[inline]
     pub(crate) fn moved_expiry(&self, record: &Record, draft: &Draft, now: SystemTime) -> Option<SystemTime> {
         let own = draft.get(key::LIFETIME);
+        if draft.keeps_expiry && own == record.parsed().get(key::LIFETIME) {
+            return None;
+        }
         let lifetime = own_lifetime(own).unwrap_or(self.lifetime);
         let (old, new) = (record.expires_at(), self.expiry_after(lifetime, draft, now));
         let moved = new

@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use data_encoding::BASE64URL_NOPAD;
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -83,6 +84,7 @@ impl fmt::Debug for SessionId {
 
 /// What a store sees of a session: the SHA-256 of its id, in 64 characters of lower-case hex, so that a copy of the store
 /// opens no session ([OWASP Session Management](https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html)).
+/// In a [namespace](crate::SessionLayer::with_namespace) it is the SHA-256 of the namespace, a colon and the id: [`Session::store_key`](crate::Session::store_key).
 /// With [`Config::raw_ids`](crate::Config::raw_ids) it is the id itself.
 ///
 /// It consists of 1 to 64 characters of `A-Z a-z 0-9 _ -`, whoever made it, so it is safe in a file name, an SQL literal or a Redis key.
@@ -97,6 +99,19 @@ impl StoreKey {
     /// The key of a session whose store keeps ids in the clear.
     pub(crate) fn raw(id: &SessionId) -> Self {
         Self::parse(&id.0).expect("an id is a well-formed key")
+    }
+
+    /// The SHA-256 of a namespace, a colon and the id.
+    pub(crate) fn within(namespace: &str, id: &SessionId) -> Self {
+        let digest = Sha256::new()
+            .chain_update(namespace)
+            .chain_update(":")
+            .chain_update(id.0)
+            .finalize();
+        Self {
+            len: KEY_MAX as u8,
+            bytes: hex(&digest.into()),
+        }
     }
 
     fn parse(text: &[u8]) -> Option<Self> {
@@ -122,7 +137,7 @@ impl StoreKey {
     }
 }
 
-/// The SHA-256 of the id's 40 characters, as they stand.
+/// The SHA-256 of the id's 40 characters, as they stand: the key of a session that is in no namespace.
 impl From<&SessionId> for StoreKey {
     #[inline]
     fn from(id: &SessionId) -> Self {
@@ -285,7 +300,6 @@ mod tests {
 
     #[test]
     fn the_hash_of_every_id_is_that_of_the_library() {
-        use sha2::{Digest, Sha256};
         for _ in 0..1000 {
             let id = SessionId::generate().unwrap();
             assert_eq!(sha256(&id.0), *Sha256::digest(id.0));

@@ -123,6 +123,7 @@ mod id;
 mod lease;
 mod manager;
 mod middleware;
+mod namespace;
 mod payload;
 #[doc(hidden)]
 pub mod private;
@@ -147,7 +148,7 @@ pub use error::{ConfigError, DriverError, Error, ErrorKind, Result};
 pub use extract::{Exclusive, LoadFailed, MissingSessionLayer, SessionRejection};
 pub use id::{MalformedId, SessionId, StoreKey};
 pub use manager::{SessionManager, StoredSession};
-pub use middleware::{ResponseFuture, SessionLayer, SessionService};
+pub use middleware::{Passive, PassiveService, ResponseFuture, SessionLayer, SessionService};
 pub use record::{IntoOwner, Record, Version};
 pub use schema::{Data, DataKeyOf, Flash, Integer, Key, KeyInfo, KeyKind, KeyOf, Kind, List, SessionSchema, StoreAs};
 pub use session::Session;

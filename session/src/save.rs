@@ -162,7 +162,8 @@ impl Backend {
             }
             Plan::Renew { .. } | Plan::Touch { .. } | Plan::Confirm { .. } => return None,
         };
-        match driver.write_now(&place.key, record.clone(), expected, job.now) {
+        let written = self.namespace.record_in_store(record).unwrap_or_else(|| record.clone());
+        match driver.write_now(&place.key, written, expected, job.now) {
             Written::Done(version) => Some(Outcome::Stored(Stored::new(
                 place,
                 record.clone().with_version(version),
@@ -436,6 +437,7 @@ impl Backend {
     /// The record that the changes make of a newer one.
     fn replay(&self, stored: &Stored, changes: &Changes, now: SystemTime) -> Result<Record> {
         let mut draft = Draft::of(&stored.record);
+        draft.keeps_expiry = changes.keep_expiry;
         for change in changes.iter() {
             match stored.joined {
                 true => change.apply_under_new_id(&mut draft)?,

@@ -23,13 +23,14 @@ use crate::changes::Change;
 use crate::codec;
 use crate::cookie;
 use crate::error::{Error, Result};
-use crate::id::SessionId;
+use crate::id::{SessionId, StoreKey};
 use crate::lease::Lease;
 use crate::payload::is_reserved;
 use crate::state::State;
 
 #[cfg(feature = "axum")]
 pub(crate) use request::is_speculative;
+pub(crate) use request::{Attached, Within};
 pub(crate) use saving::{Closing, SaveReport};
 
 use gate::Work;
@@ -104,7 +105,7 @@ struct Slot {
     busy: Option<Work>,
     /// A load that may fail has begun: the response depends on the session even if that leaves no state.
     load_begun: bool,
-    /// The response is known to be one that may never be seen.
+    /// The response is known to be one that may never be seen, or the request to be no activity: it ages no flash and prolongs nothing.
     speculative: bool,
     /// Made when it is first needed.
     state: Option<Box<State>>,
@@ -432,6 +433,16 @@ impl Session {
             .expect("the operating system's random generator works")
     }
 
+    /// What the store sees of the [id](Session::id), by which its record is found there. Nobody can find out the id from it, but with
+    /// [`Config::raw_ids`](crate::Config::raw_ids), where it *is* the id.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system's random generator fails.
+    pub fn store_key(&self) -> StoreKey {
+        self.0.backend.key_of(&self.id())
+    }
+
     /// The name of the cookie that holds the id.
     pub fn name(&self) -> String {
         self.0.backend.cookie.name().to_owned()
@@ -476,7 +487,8 @@ impl Session {
     }
 
     /// Lets this session alone live for so long without use ("remember me"), and its cookie with it, even where cookies are kept only until
-    /// the browser is closed. It stays so until it is said otherwise.
+    /// the browser is closed. It stays so until it is changed. The layer's [absolute lifetime](crate::SessionLayer::with_absolute_lifetime), 30 days by
+    /// default, ends the session all the same: raise that for a longer one.
     ///
     /// # Errors
     ///
@@ -497,6 +509,11 @@ impl Session {
     /// Whose session it is.
     pub fn owner(&self) -> Option<String> {
         self.read(State::owner).flatten()
+    }
+
+    /// Whether the session has an owner.
+    pub(crate) fn has_owner(&self) -> bool {
+        self.read(State::has_owner).unwrap_or_default()
     }
 
     /// Says whose session it is, for "all sessions of user 42" ([`SessionManager::sessions_of`](crate::SessionManager::sessions_of)).

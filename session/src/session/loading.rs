@@ -98,7 +98,13 @@ impl Session {
         };
         let speculative = self.lock().speculative;
         let (loaded, draft) = Loaded::new(stored, &self.0.backend, now, prolonged, || speculative);
-        self.replayed(draft, |state, replayed| state.start_with(loaded, replayed))
+        self.replayed(draft, |state, replayed| {
+            state.start_with(loaded, replayed)?;
+            if speculative {
+                state.be_speculative();
+            }
+            Ok(())
+        })
     }
 
     /// Applies what is still to be saved to `draft`, and has the state take it. The functions given to `update` are the application's and may
@@ -156,14 +162,20 @@ impl Slot {
             self.state().start_without(matches!(found, Found::Moved));
             return Ok(());
         };
-        let speculative = || self.speculative || speculative();
-        let (loaded, draft) = Loaded::new(stored, backend, now, prolonged, speculative);
-        let Some(state) = &mut self.state else {
-            self.state = Some(Box::new(State::of(loaded, draft)));
-            return Ok(());
+        let known = self.speculative;
+        let (loaded, draft) = Loaded::new(stored, backend, now, prolonged, || known || speculative());
+        let state = match &mut self.state {
+            None => self.state.insert(Box::new(State::of(loaded, draft))),
+            Some(state) => {
+                let replayed = state.replay(draft);
+                state.start_with(loaded, replayed)?;
+                state
+            }
         };
-        let replayed = state.replay(draft);
-        state.start_with(loaded, replayed)
+        if known {
+            state.be_speculative();
+        }
+        Ok(())
     }
 }
 

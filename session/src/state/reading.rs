@@ -40,6 +40,10 @@ impl State {
         keys.map(|key| (key.to_owned(), self.draft.text(key))).collect()
     }
 
+    pub(crate) fn has_owner(&self) -> bool {
+        self.draft.owner.is_some()
+    }
+
     pub(crate) fn owner(&self) -> Option<String> {
         self.draft.owner.as_deref().map(str::to_owned)
     }

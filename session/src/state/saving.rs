@@ -54,6 +54,8 @@ impl State {
     /// What a save has to do now. The changes go with it; [`settle`](State::settle) says what becomes of them. If they cannot be stored they
     /// are refused and stay to be saved; a session that was ended is destroyed all the same.
     pub(crate) fn plan(&mut self, backend: &Backend, now: SystemTime, may_tell_an_id: bool) -> Job {
+        self.draft.keeps_expiry = self.speculative;
+        self.changes.keep_expiry = self.speculative;
         let (plan, refused) = match self.next_step(backend, now) {
             Ok(Plan::Create { .. } | Plan::Renew { .. }) if !may_tell_an_id => {
                 (Plan::Nothing, Err(Error::no_more_cookie()))
