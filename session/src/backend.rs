@@ -13,6 +13,7 @@ use crate::driver::{Driver, RollingRead};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::{from_millis, to_millis};
 use crate::id::{SessionId, StoreKey};
+use crate::namespace::Namespace;
 use crate::payload::{Payload, key};
 use crate::record::Record;
 use crate::store::{Limited, Store};
@@ -24,6 +25,7 @@ pub(crate) const CANDIDATES: usize = 8;
 pub(crate) struct Backend {
     pub(crate) store: Arc<Store>,
     pub(crate) settings: Settings,
+    pub(crate) namespace: Namespace,
     pub(crate) clock: SharedClock,
     pub(crate) cookie: CookieWriter,
 }
@@ -77,6 +79,7 @@ impl Backend {
     pub(crate) fn limited(&self) -> Limited<'_> {
         Limited {
             store: &self.store,
+            namespace: &self.namespace,
             limit: self.settings.store_timeout,
         }
     }
@@ -109,10 +112,7 @@ impl Backend {
 
     #[inline]
     pub(crate) fn key_of(&self, id: &SessionId) -> StoreKey {
-        match self.settings.raw_ids {
-            true => StoreKey::raw(id),
-            false => StoreKey::from(id),
-        }
+        self.namespace.key_of(id)
     }
 
     /// Where the session of an id is. Shared, so that what waits for the store holds a pointer and not two strings.
@@ -132,6 +132,7 @@ impl Backend {
         let driver = self.opened()?;
         let now = self.now();
         let record = driver.at_hand(&place.key, now)?;
+        let record = self.namespace.record_of_store(record);
         match self.judge(&record, now) {
             Verdict::Live => Some(Found::Session(Stored::new(place.clone(), record), now, None)),
             // What there is to say of it is said when the store has been asked.

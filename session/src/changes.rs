@@ -227,6 +227,8 @@ pub(crate) struct Changes {
     places: Option<Box<HashMap<Arc<str>, Vec<usize>>>>,
     /// Functions of the application that are not needed any more. They are dropped where no lock is held.
     unneeded: Vec<Change>,
+    /// They were made by a request that prolongs nothing.
+    pub(crate) keep_expiry: bool,
 }
 
 /// So many changes are looked through faster than a map.

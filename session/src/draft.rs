@@ -20,6 +20,8 @@ pub(crate) struct Draft {
     lists: Table<TypeId>,
     pub(crate) flash: Flash,
     pub(crate) owner: Option<Arc<str>>,
+    /// Its request prolongs nothing: what is stored expires when it would have.
+    pub(crate) keeps_expiry: bool,
 }
 
 impl Draft {
@@ -41,6 +43,7 @@ impl Draft {
             edits: Table::new(),
             lists: Table::new(),
             owner,
+            keeps_expiry: false,
         }
     }
 

@@ -109,6 +109,9 @@ impl Settings {
     #[inline]
     pub(crate) fn moved_expiry(&self, record: &Record, draft: &Draft, now: SystemTime) -> Option<SystemTime> {
         let text = draft.get(key::LIFETIME);
+        if draft.keeps_expiry && text == record.parsed().get(key::LIFETIME) {
+            return None;
+        }
         let own = Expiry::of_json(text);
         let (old, new) = (record.expires_at(), self.expiry_by(own, draft, now));
         let moved = new

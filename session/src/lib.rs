@@ -123,6 +123,7 @@ mod id;
 mod lease;
 mod manager;
 mod middleware;
+mod namespace;
 mod payload;
 #[doc(hidden)]
 pub mod private;
@@ -149,7 +150,7 @@ pub use expiry::Expiry;
 pub use extract::{Exclusive, LoadFailed, MissingSessionLayer, SessionRejection};
 pub use id::{MalformedId, SessionId, StoreKey};
 pub use manager::{SessionManager, StoredSession};
-pub use middleware::{ResponseFuture, SessionLayer, SessionService};
+pub use middleware::{Passive, PassiveService, ResponseFuture, SessionLayer, SessionService};
 pub use record::{IntoOwner, Record, Version};
 pub use schema::{Data, DataKeyOf, Flash, Integer, Key, KeyInfo, KeyKind, KeyOf, Kind, List, SessionSchema, StoreAs};
 pub use session::Session;

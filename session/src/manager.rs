@@ -320,6 +320,7 @@ impl SessionManager {
         };
         Backend {
             store,
+            namespace: settings.namespace(),
             settings,
             clock: self.0.clock.clone(),
             cookie: self.0.cookie.clone(),
@@ -358,7 +359,7 @@ impl SessionManager {
     /// or keeps no index of owners.
     pub async fn sessions_of(&self, owner: &str) -> Result<Vec<StoredSession>> {
         let store = self.opened().await?;
-        let found = store.owners()?.sessions_of(owner).await?;
+        let found = store.owners(&self.0.settings.namespace())?.sessions_of(owner).await?;
         let now = self.0.clock.now();
         let live = found.into_iter().filter(|(_, record)| !record.is_expired(now));
         Ok(live.map(|(key, record)| StoredSession { key, record }).collect())
@@ -376,8 +377,8 @@ impl SessionManager {
     /// 10 seconds, or this process is halted again and again. Call it again then: some of the sessions may have been destroyed.
     pub async fn destroy_sessions_of(&self, owner: &str, except: Option<&SessionId>) -> Result<u64> {
         let store = self.opened().await?;
-        store.owners()?;
         let backend = Arc::new(self.backend(store));
+        backend.store.owners(&backend.namespace)?;
         let (owner, except) = (owner.to_owned(), except.copied());
         RunToEnd::new(Box::pin(async move {
             let ended = backend.clone().end_sessions_of(&owner, except).await;

@@ -153,7 +153,8 @@ impl Backend {
             }
             Plan::Regenerate { .. } | Plan::Touch { .. } | Plan::Confirm { .. } => return None,
         };
-        match driver.write_now(&place.key, record.clone(), expected, job.now) {
+        let written = self.namespace.record_in_store(record).unwrap_or_else(|| record.clone());
+        match driver.write_now(&place.key, written, expected, job.now) {
             Written::Done(version) => Some(Outcome::Stored(Stored::new(
                 place,
                 record.clone().with_version(version),
@@ -244,6 +245,7 @@ impl Backend {
     /// The record that the changes make of a newer one.
     fn replay(&self, target: &Target, changes: &Changes, now: SystemTime) -> Result<Record> {
         let mut draft = Draft::of(&target.record);
+        draft.keeps_expiry = changes.keep_expiry;
         for change in changes.iter() {
             match target.moved {
                 true => change.apply_under_new_id(&mut draft)?,

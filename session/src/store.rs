@@ -18,6 +18,7 @@ use crate::circuit::{Circuit, Permit};
 use crate::driver::{Driver, Expected, OwnerIndex, Written};
 use crate::error::{DriverError, Error, ErrorKind, Result};
 use crate::id::StoreKey;
+use crate::namespace::Namespace;
 use crate::record::Record;
 use crate::rolling::Endings;
 use crate::run::RunToEnd;
@@ -61,6 +62,11 @@ impl Store {
         &self.driver
     }
 
+    /// Whether sessions here are those of another store: whether the two have the same `Arc` of a driver.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.driver.identity() == other.driver.identity()
+    }
+
     /// The driver, if it has been opened.
     pub(crate) fn opened(&self) -> Option<&dyn Driver> {
         self.is_open().then_some(&*self.driver)
@@ -89,7 +95,7 @@ impl Store {
     }
 
     /// Calls that concern all sessions of an owner.
-    pub(crate) fn owners(&self) -> Result<Owners<'_>> {
+    pub(crate) fn owners<'a>(&'a self, namespace: &'a Namespace) -> Result<Owners<'a>> {
         let index = self.driver.owners().ok_or_else(|| {
             Error::new(
                 ErrorKind::Driver,
@@ -98,6 +104,7 @@ impl Store {
         })?;
         let limited = Limited {
             store: self,
+            namespace,
             limit: OWNERS,
         };
         Ok(Owners { index, limited })
@@ -177,18 +184,22 @@ pub(crate) struct Owners<'a> {
 
 impl Owners<'_> {
     pub(crate) async fn sessions_of(&self, owner: &str) -> Result<Vec<(StoreKey, Record)>> {
-        self.limited.call(self.index.sessions_of(owner)).await
+        let owner = self.limited.namespace.owner_in_store(owner);
+        self.limited.call(self.index.sessions_of(&owner)).await
     }
 
     pub(crate) async fn destroy_sessions_of(&self, owner: &str, except: Option<&StoreKey>) -> Result<u64> {
-        self.limited.call(self.index.destroy_sessions_of(owner, except)).await
+        let owner = self.limited.namespace.owner_in_store(owner);
+        self.limited.call(self.index.destroy_sessions_of(&owner, except)).await
     }
 }
 
-/// The calls that the hot path makes, with a time limit, through the circuit.
+/// The calls that the hot path makes, with a time limit, through the circuit. On this side of them owners are named as the application names
+/// them, on the other side as its namespace has it.
 #[derive(Clone, Copy)]
 pub(crate) struct Limited<'a> {
     pub(crate) store: &'a Store,
+    pub(crate) namespace: &'a Namespace,
     pub(crate) limit: Duration,
 }
 
@@ -208,7 +219,12 @@ impl<'a> Limited<'a> {
     }
 
     pub(crate) fn write(self, key: &'a StoreKey, record: &'a Record, expected: Expected) -> Call<'a, Written> {
-        self.call(self.driver().write(key, record, expected))
+        match self.namespace.record_in_store(record) {
+            None => self.call(self.driver().write(key, record, expected)),
+            Some(record) => self.call(Box::pin(
+                async move { self.driver().write(key, &record, expected).await },
+            )),
+        }
     }
 
     pub(crate) fn touch(self, key: &'a StoreKey, expires_at: SystemTime) -> Call<'a, bool> {
@@ -226,8 +242,9 @@ impl<'a> Limited<'a> {
         }
     }
 
-    pub(crate) fn call<T>(self, call: DriverCall<'a, T>) -> Call<'a, T> {
+    pub(crate) fn call<T: Answer>(self, call: DriverCall<'a, T>) -> Call<'a, T> {
         Call {
+            namespace: self.namespace,
             call,
             permit: Some(self.store.circuit.admit()),
             limit: self.limit,
@@ -242,13 +259,14 @@ type DriverCall<'a, T> = Pin<Box<dyn Future<Output = Result<T, DriverError>> + S
 /// Waits for the driver, but not for ever. Every request waits in here, so this is written out: it is a quarter of the size of an async function,
 /// and a driver that answers at once costs no timer.
 pub(crate) struct Call<'a, T> {
+    namespace: &'a Namespace,
     call: DriverCall<'a, T>,
     permit: Option<Result<Permit<'a>, DriverError>>,
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T> Future for Call<'_, T> {
+impl<T: Answer> Future for Call<'_, T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
@@ -267,6 +285,51 @@ impl<T> Future for Call<'_, T> {
         if let Some(Ok(permit)) = self.permit.take() {
             permit.report(&answer);
         }
+        let answer = answer.map(|answer| answer.of_store(self.namespace));
         Poll::Ready(answer.map_err(Error::from))
+    }
+}
+
+/// What a driver answers: records in it are as the store has them.
+pub(crate) trait Answer: Sized {
+    /// The same with the records as the application knows them.
+    fn of_store(self, _namespace: &Namespace) -> Self {
+        self
+    }
+}
+
+impl Answer for () {}
+impl Answer for bool {}
+impl Answer for u64 {}
+
+impl Answer for Option<Record> {
+    #[inline]
+    fn of_store(self, namespace: &Namespace) -> Self {
+        self.map(|record| namespace.record_of_store(record))
+    }
+}
+
+impl Answer for Option<(Record, bool)> {
+    fn of_store(self, namespace: &Namespace) -> Self {
+        self.map(|(record, prolonged)| (namespace.record_of_store(record), prolonged))
+    }
+}
+
+impl Answer for Vec<(StoreKey, Record)> {
+    fn of_store(self, namespace: &Namespace) -> Self {
+        let sessions = self.into_iter();
+        sessions
+            .map(|(key, record)| (key, namespace.record_of_store(record)))
+            .collect()
+    }
+}
+
+impl Answer for Written {
+    #[inline]
+    fn of_store(self, namespace: &Namespace) -> Self {
+        match self {
+            Self::Conflict(record) => Self::Conflict(record.of_store(namespace)),
+            other => other,
+        }
     }
 }

@@ -150,7 +150,7 @@ async fn a_dead_or_malformed_cookie_is_left_alone(site: Site) {
     // ERR-11, D74
     let app = site.app();
     for id in ["wrong", "", &some_id()] {
-        let cookie = format!("session={id}");
+        let cookie = format!("__Host-session={id}");
         let visit = app
             .visit_with_cookies(&[cookie.as_bytes()], |session| session.all())
             .await;
@@ -163,7 +163,10 @@ async fn a_malformed_cookie_costs_no_call_of_the_store(site: Site) {
     // ERR-12
     let app = site.app();
     let visit = app
-        .visit_with_cookies(&[b"session=wrong; session=\"x\"; session"], |session| session.all())
+        .visit_with_cookies(
+            &[b"__Host-session=wrong; __Host-session=\"x\"; __Host-session"],
+            |session| session.all(),
+        )
         .await;
     visit.value();
     assert_eq!(site.calls.take(), Counts::NONE);
@@ -212,7 +215,7 @@ async fn a_handler_that_returns_the_error_of_a_session_responds_with_its_status(
     let id = site.plant(r#"{"user":"Ann-2718"}"#).await;
     let log = Log::capture();
     let request = Request::get("/")
-        .header("cookie", format!("session={id}"))
+        .header("cookie", format!("__Host-session={id}"))
         .body(Body::empty())
         .unwrap();
     let Ok(response) = app.oneshot(request).await;
@@ -302,10 +305,10 @@ on_every_driver! {
 fn cookie_header() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![9..10_u8, 32..127_u8, 128..=255_u8];
     let part = prop_oneof![
-        Just(b"session=".to_vec()),
+        Just(b"__Host-session=".to_vec()),
         Just(b"; ".to_vec()),
-        Just(b"session".to_vec()),
-        Just(b"%73ession=".to_vec()),
+        Just(b"__Host-session".to_vec()),
+        Just(b"%5F_Host-session=".to_vec()),
         Just(some_id().into_bytes()),
         Just(vec![b'a'; 40]),
         "[A-Za-z0-9_-]{39,41}".prop_map(String::into_bytes),

@@ -277,7 +277,7 @@ async fn a_session_by_hand_goes_on_where_the_layer_left_off_and_back(site: Site)
     let session = manager.build_session(manager.driver(None).await.unwrap(), Some(&browser.id()));
     assert_eq!(
         (session.id().as_str(), session.name().as_str()),
-        (&*browser.id(), "session")
+        (&*browser.id(), "__Host-session")
     );
     session.start().await.unwrap();
     session.increment("a", 1).unwrap();

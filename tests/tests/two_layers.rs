@@ -8,7 +8,7 @@ async fn two_layers_warn_once() {
     // ID-33, D28
     let site = Site::over(Backing::Memory);
     let (outer, inner) = (site.layer(), site.layer());
-    let app = App::around("session", |router| router.layer(inner).layer(outer));
+    let app = App::around("__Host-session", |router| router.layer(inner).layer(outer));
     let log = Log::capture();
     for _ in 0..3 {
         let visit = app.browser().visit(|session| session.put("n", 1).unwrap()).await;

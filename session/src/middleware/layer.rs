@@ -6,7 +6,7 @@ use tower_layer::Layer;
 
 use crate::backend::Backend;
 use crate::clock::{Clock, SharedClock};
-use crate::config::{Config, LoadErrors, SaveErrors, Settings};
+use crate::config::{Config, LoadErrors, SaveErrors, Settings, limit};
 use crate::cookie::SameSite;
 use crate::driver::Driver;
 use crate::error::ConfigError;
@@ -80,8 +80,8 @@ struct Inner {
 }
 
 impl SessionLayer {
-    /// Sessions in `driver`, with safe settings: a cookie `session` that is `HttpOnly`, `Secure` and `SameSite=Lax`, for two hours from the last use.
-    /// The driver is opened with the first request, and swept every 30 minutes.
+    /// Sessions in `driver`, with safe settings: a cookie `__Host-session` that is `HttpOnly`, `Secure` and `SameSite=Lax`, for two hours from the last use
+    /// and 30 days at most. The driver is opened with the first request, and swept every 30 minutes.
     pub fn new(driver: impl Driver) -> Self {
         let store = Store::new(Arc::new(driver));
         Self::over(Arc::new(store), Settings::default(), SharedClock::default())
@@ -122,10 +122,13 @@ impl SessionLayer {
         Ok(self.with(|changed| *changed = settings))
     }
 
-    /// The name of the cookie, `session` unless said otherwise. `__Host-session` lets no other application under the domain plant one.
+    /// Sets the name of the cookie.
+    ///
+    /// Defaults to `__Host-session` where the rules of that prefix hold, as they do by default: the cookie is `Secure`, its path is `/` and it has no
+    /// domain. Browsers let no other host set such a cookie, so a sibling domain cannot plant an id. Defaults to `session` otherwise.
     #[must_use]
     pub fn with_cookie_name(self, name: impl Into<String>) -> Self {
-        self.with(|settings| settings.cookie.name = name.into())
+        self.with(|settings| settings.cookie.name = Some(name.into()))
     }
 
     /// The path under which browsers send the cookie, `/` unless said otherwise.
@@ -159,16 +162,24 @@ impl SessionLayer {
         self.with(|settings| settings.cookie.same_site = same_site)
     }
 
+    /// Whether browsers keep the cookie apart for each site that embeds the application
+    /// ([CHIPS](https://developer.mozilla.org/en-US/docs/Web/Privacy/Guides/Privacy_sandbox/Partitioned_cookies)). The cookie has to be
+    /// `Secure`, and for requests from other sites also [`SameSite::None`]. Defaults to `false`.
+    #[must_use]
+    pub fn with_partitioned(self, partitioned: bool) -> Self {
+        self.with(|settings| settings.cookie.partitioned = partitioned)
+    }
+
     /// How long a session lives without use; two hours unless said otherwise.
     #[must_use]
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
         self.with(|settings| settings.lifetime = lifetime)
     }
 
-    /// How long a session lives at most, however much it is used; without limit unless said otherwise. A new id does not prolong it.
+    /// Sets how long a session lives at most, however much it is used. Defaults to 30 days; zero sets no limit. A new id does not prolong it.
     #[must_use]
     pub fn with_absolute_lifetime(self, lifetime: Duration) -> Self {
-        self.with(|settings| settings.absolute_lifetime = Some(lifetime))
+        self.with(|settings| settings.absolute_lifetime = limit(lifetime))
     }
 
     /// Whether browsers forget the cookie when they are closed; they do not unless said otherwise. Sessions with a
@@ -192,7 +203,7 @@ impl SessionLayer {
         self.with(|settings| settings.gc_interval = Some(interval).filter(|interval| !interval.is_zero()))
     }
 
-    /// How many bytes a session may have as JSON; 4 MiB unless said otherwise. A save of more fails, and what is stored already and has more reads as
+    /// Sets how many bytes a session may have as JSON. Defaults to 1 MiB. A save of more fails, and what is stored already and has more reads as
     /// empty, with a warning: where the limit is lowered, visitors with larger sessions are signed out.
     #[must_use]
     pub fn with_max_bytes(self, bytes: usize) -> Self {
@@ -215,6 +226,20 @@ impl SessionLayer {
     #[must_use]
     pub fn with_exclusive_wait(self, wait: Duration) -> Self {
         self.with(|settings| settings.exclusive_wait = wait)
+    }
+
+    /// Keeps the sessions of this application apart from those of others over the same store: an id of one opens nothing in another, and "all
+    /// sessions of user 42" are those of this application.
+    ///
+    /// The name is part of what the store sees of ids and of owners; [`Session::owner`](crate::Session::owner) stays the plain one. Defaults to the
+    /// name of the cookie, or to none where that is one of the default names, `__Host-session` or `session`. Two applications with default names
+    /// over one store are one application unless each names a namespace. An empty name is no namespace. A new namespace ends all sessions: nobody
+    /// finds them there.
+    ///
+    /// It cannot be kept with [`Config::raw_ids`], and holds no U+001F, which separates it from owners in the store.
+    #[must_use]
+    pub fn with_namespace(self, namespace: impl Into<String>) -> Self {
+        self.with(|settings| settings.namespace = Some(namespace.into()))
     }
 
     /// The clock by which sessions expire; the system's unless said otherwise.
@@ -242,6 +267,7 @@ impl Inner {
             Ok(cookie) => Backend {
                 cookie,
                 store: self.store.clone(),
+                namespace: self.settings.namespace(),
                 settings: self.settings.clone(),
                 clock: self.clock.clone(),
             },
@@ -276,7 +302,8 @@ mod tests {
     #[tokio::test]
     async fn a_layer_that_was_applied_can_be_given_other_settings() {
         let layer = SessionLayer::new(MemoryDriver::new()).with_path("/shop");
-        assert!(cookie_of(layer.clone()).await.starts_with("session="));
+        let before = cookie_of(layer.clone()).await;
+        assert!(before.starts_with("session="), "no `__Host-` with a path: {before}");
         let changed = cookie_of(layer.clone().with_cookie_name("other")).await;
         assert!(
             changed.starts_with("other=") && changed.contains("Path=/shop"),

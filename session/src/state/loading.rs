@@ -134,6 +134,19 @@ impl State {
         Ok(())
     }
 
+    /// Ages no flash and prolongs nothing, though the session may have been loaded before that was known.
+    pub(crate) fn be_speculative(&mut self) {
+        if self.stored().is_some() {
+            self.speculative = true;
+            self.touch = Touch::None;
+            self.passing.clear();
+            // Otherwise this request has flashed something itself.
+            if self.changes.is_empty() {
+                self.draft.flash.leave_as_stored();
+            }
+        }
+    }
+
     /// Goes on without what is stored, which could not be read, if nothing was changed yet; says whether it does.
     pub(crate) fn start_read_only(&mut self) -> bool {
         let untouched = self.is_untouched();

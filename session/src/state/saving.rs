@@ -70,6 +70,8 @@ impl State {
     /// What a save has to do now. The changes go with it; [`settle`](State::settle) says what becomes of them. If they cannot be stored they
     /// are refused and stay to be saved; a session that was ended is destroyed all the same.
     pub(crate) fn plan(&mut self, backend: &Backend, now: SystemTime, browser: Browser) -> Job {
+        self.draft.keeps_expiry = self.speculative;
+        self.changes.keep_expiry = self.speculative;
         let (plan, refused) = match self.next_step(backend, now, browser) {
             Ok(Plan::Create { .. } | Plan::Regenerate { .. }) if browser == Browser::Gone => {
                 (Plan::Nothing, Err(Error::no_more_cookie()))
