@@ -57,10 +57,12 @@ fn set_cookie(headers: &mut HeaderMap, name: &str, cookie: HeaderValue) {
 }
 
 fn report(error: &Error) {
-    tracing::error!(
-        target: "session_schema",
-        err = error as &dyn std::error::Error,
-        kind = ?error.kind(),
-        "a session could not be saved"
-    );
+    let (err, kind) = (error as &dyn std::error::Error, error.kind());
+    match kind {
+        // Nothing is wrong: another request was faster, and the visitor is told so.
+        ErrorKind::Superseded | ErrorKind::SignInRefused => {
+            tracing::info!(target: "session_schema", err, ?kind, "a request was refused to save its session");
+        }
+        _ => tracing::error!(target: "session_schema", err, ?kind, "a session could not be saved"),
+    }
 }
