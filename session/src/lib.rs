@@ -136,6 +136,7 @@ mod state;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod turn;
 mod typed;
 
 pub use self::cookie::SameSite;

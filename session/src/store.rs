@@ -21,6 +21,7 @@ use crate::id::StoreKey;
 use crate::record::Record;
 use crate::rolling::Endings;
 use crate::run::RunToEnd;
+use crate::turn;
 
 /// How long a call may take that concerns all sessions of an owner. A store without a list of them looks at every session; whoever
 /// pressed "log out everywhere else" waits no longer than this, and no proxy in between does either.
@@ -252,11 +253,17 @@ impl<T> Future for Call<'_, T> {
         if let Some(Err(refused)) = self.permit.take_if(|permit| permit.is_err()) {
             return Poll::Ready(Err(refused.into()));
         }
-        let answer = match self.call.as_mut().poll(cx) {
+        let (polled, last_answer) = turn::observe(|| self.call.as_mut().poll(cx));
+        let answer = match polled {
             Poll::Ready(answer) => answer,
             Poll::Pending => {
                 let limit = self.limit;
                 let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+                // It waits for its turn, and the store answers those before it.
+                let deadline = last_answer.and_then(|answer| answer.checked_add(limit));
+                if let Some(deadline) = deadline.filter(|deadline| *deadline > timer.deadline()) {
+                    timer.as_mut().reset(deadline);
+                }
                 ready!(timer.as_mut().poll(cx));
                 Err(too_late(limit))
             }

@@ -102,16 +102,18 @@ impl<S: SessionStore> TowerSessionsDriver<S> {
         T: Send + 'static,
         F: Future<Output = Result<T, DriverError>> + Send + 'static,
     {
-        let guard = self.shared.stripes.lock(key).await;
+        let turn = self.shared.stripes.lock(key).await.ok_or_else(waited_in_vain)?;
         let work = work(Place {
             shared: self.shared.clone(),
             id: id_of(key),
             clock: self.clock.clone(),
         });
         RunToEnd::new(Box::pin(async move {
-            let done = timeout(TURN, work).await;
-            drop(guard);
-            done.unwrap_or_else(|_| Err(given_up()))
+            let done = timeout(TURN, work).await.unwrap_or_else(|_| Err(given_up()));
+            if !done.as_ref().is_err_and(DriverError::is_unavailable) {
+                turn.answered();
+            }
+            done
         }))
         .await
     }
@@ -228,6 +230,11 @@ impl<S: SessionStore> Place<S> {
 /// The record under an id, unless it has expired by our clock.
 async fn live<S: SessionStore>(store: &S, id: &Id, clock: &dyn Clock) -> Result<Option<Record>, DriverError> {
     let loaded: Option<session::Record> = store.load(id).await.map_err(failed)?;
+    if loaded.as_ref().is_some_and(|record| record.id != *id) {
+        return Err(DriverError::backend(
+            "the store answered with another session than it was asked for",
+        ));
+    }
     let record = loaded.as_ref().map(unwrap).transpose()?;
     Ok(record.filter(|record| !record.is_expired(clock.now())))
 }
@@ -247,6 +254,10 @@ fn refused(error: session_store::Error) -> DriverError {
         session_store::Error::Backend(text) => DriverError::backend(text),
         other => failed(other),
     }
+}
+
+fn waited_in_vain() -> DriverError {
+    DriverError::unavailable("too many changes of the session, or of some others, wait for their turn")
 }
 
 /// Said in the log, because nobody may be waiting any more.

@@ -1,0 +1,87 @@
+//! Turns at a store that serves a few calls at a time, such as a pool of connections, or SQLite with its one writer.
+//!
+//! A call that waits behind others of this process is not kept waiting by the store, as long as the store answers those. The layer's time limit
+//! for a call that waits therefore begins again with each answer that one of the others gets: see [`observe`]. A store that hangs answers
+//! nobody, so the calls that wait fail with those that have their turn.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+/// How long a call waits for its turn at most, though the store goes on answering others.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+thread_local! {
+    /// When the store last answered one of the calls before the one that is being polled.
+    static LAST_ANSWER: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Polls a call. Says when the store last answered one of those before it, if it waits for its turn or has just got it.
+pub(crate) fn observe<T>(poll: impl FnOnce() -> T) -> (T, Option<Instant>) {
+    LAST_ANSWER.set(None);
+    let polled = poll();
+    (polled, LAST_ANSWER.take())
+}
+
+/// A queue of calls, in the order in which they came.
+#[cfg_attr(
+    not(any(feature = "sql", feature = "tower-sessions")),
+    allow(dead_code, reason = "other stores serve any number of calls")
+)]
+pub(crate) struct Turns {
+    free: Semaphore,
+    last_answer: Mutex<Option<Instant>>,
+}
+
+/// The right to call the store, until it is dropped.
+pub(crate) struct Turn(Arc<Turns>);
+
+impl Turns {
+    /// Lets so many calls through at a time.
+    pub(crate) fn new(at_a_time: u32) -> Self {
+        Self {
+            free: Semaphore::new(at_a_time.max(1) as usize),
+            last_answer: Mutex::default(),
+        }
+    }
+
+    /// Waits for a turn; `None` when that takes too long.
+    pub(crate) async fn take(self: &Arc<Self>) -> Option<Turn> {
+        let permit = match self.free.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let mut waiting = pin!(self.free.acquire());
+                let observed = poll_fn(|cx| {
+                    let polled = waiting.as_mut().poll(cx);
+                    LAST_ANSWER.set(*self.last_answer());
+                    polled
+                });
+                timeout(LONGEST_WAIT, observed).await.ok()?.ok()?
+            }
+        };
+        permit.forget();
+        Some(Turn(self.clone()))
+    }
+
+    fn last_answer(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.last_answer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    /// Notes that the store has answered.
+    pub(crate) fn answered(&self) {
+        *self.0.last_answer() = Some(Instant::now());
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.free.add_permits(1);
+    }
+}
