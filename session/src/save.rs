@@ -5,16 +5,19 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::time::timeout;
+
 use crate::backend::{Backend, Mark, Stored};
 use crate::changes::Changes;
 use crate::clock::after;
 use crate::draft::Draft;
 use crate::driver::{Expected, InMemory, Written};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::SessionId;
+use crate::id::{SessionId, StoreKey};
 use crate::lease;
 use crate::payload::key;
 use crate::record::Record;
+use crate::turn::Turn;
 
 /// How many ids are tried for a new session. Two would be enough for the end of the world.
 const IDS: usize = 8;
@@ -196,6 +199,7 @@ impl Backend {
         changes: &Changes,
         now: SystemTime,
     ) -> Result<Outcome> {
+        let mut turn = None;
         for attempt in 0..ATTEMPTS {
             let expected = Expected::Version(stored.record.version());
             match self.limited().write(&stored.key, &record, expected).await? {
@@ -204,7 +208,10 @@ impl Backend {
                     return Ok(Outcome::Stored(stored));
                 }
                 Written::Gone => return Ok(Outcome::Gone),
-                Written::Conflict(newer) => {
+                Written::Conflict(mut newer) => {
+                    if turn.is_none() {
+                        turn = Box::pin(self.turn_to_save(&stored.key, &mut newer)).await;
+                    }
                     let Some(newer) = Box::pin(self.catch_up(stored, newer, attempt, now)).await? else {
                         return Ok(Outcome::Gone);
                     };
@@ -214,6 +221,18 @@ impl Backend {
             }
         }
         Err(conflict())
+    }
+
+    /// Where many requests of this process save one session at once, they do so one after the other once they have met. If each tried again by itself,
+    /// nearly all would have read, by the time the store gets to them, what another one has replaced since. After such a wait `newer` is none any more.
+    /// It is for efficiency alone: who waits in vain goes on without a turn.
+    async fn turn_to_save(&self, key: &StoreKey, newer: &mut Option<Record>) -> Option<Turn> {
+        let turns = self.store.saves.of(key);
+        if let Some(turn) = turns.try_take() {
+            return Some(turn);
+        }
+        *newer = None;
+        timeout(self.settings.store_timeout, turns.take()).await.ok().flatten()
     }
 
     /// Replays the changes on a session that is known to go by another id, within the time that its mark allows.

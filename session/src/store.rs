@@ -21,7 +21,7 @@ use crate::id::StoreKey;
 use crate::record::Record;
 use crate::rolling::Endings;
 use crate::run::RunToEnd;
-use crate::turn;
+use crate::turn::{self, Stripes};
 
 /// How long a call may take that concerns all sessions of an owner. A store without a list of them looks at every session; whoever
 /// pressed "log out everywhere else" waits no longer than this, and no proxy in between does either.
@@ -41,6 +41,8 @@ pub(crate) struct Store {
     circuit: Circuit,
     sweeper: OnceLock<Sweeper>,
     pub(crate) endings: Endings,
+    /// Where saves that met others of the same session in this process wait for their turn.
+    pub(crate) saves: Stripes,
 }
 
 impl Store {
@@ -52,6 +54,7 @@ impl Store {
             circuit: Circuit::default(),
             sweeper: OnceLock::new(),
             endings: Endings::default(),
+            saves: Stripes::new(64),
         }
     }
 

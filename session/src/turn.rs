@@ -6,12 +6,15 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
+
+use crate::id::StoreKey;
 
 /// How long a call waits for its turn at most, though the store goes on answering others.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -29,10 +32,6 @@ pub(crate) fn observe<T>(poll: impl FnOnce() -> T) -> (T, Option<Instant>) {
 }
 
 /// A queue of calls, in the order in which they came.
-#[cfg_attr(
-    not(any(feature = "sql", feature = "tower-sessions")),
-    allow(dead_code, reason = "other stores serve any number of calls")
-)]
 pub(crate) struct Turns {
     free: Semaphore,
     last_answer: Mutex<Option<Instant>>,
@@ -50,21 +49,24 @@ impl Turns {
         }
     }
 
+    /// A turn, if nobody else waits for one.
+    pub(crate) fn try_take(self: &Arc<Self>) -> Option<Turn> {
+        self.free.try_acquire().ok()?.forget();
+        Some(Turn(self.clone()))
+    }
+
     /// Waits for a turn; `None` when that takes too long.
     pub(crate) async fn take(self: &Arc<Self>) -> Option<Turn> {
-        let permit = match self.free.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let mut waiting = pin!(self.free.acquire());
-                let observed = poll_fn(|cx| {
-                    let polled = waiting.as_mut().poll(cx);
-                    LAST_ANSWER.set(*self.last_answer());
-                    polled
-                });
-                timeout(LONGEST_WAIT, observed).await.ok()?.ok()?
-            }
-        };
-        permit.forget();
+        if let Some(turn) = self.try_take() {
+            return Some(turn);
+        }
+        let mut waiting = pin!(self.free.acquire());
+        let observed = poll_fn(|cx| {
+            let polled = waiting.as_mut().poll(cx);
+            LAST_ANSWER.set(*self.last_answer());
+            polled
+        });
+        timeout(LONGEST_WAIT, observed).await.ok()?.ok()?.forget();
         Some(Turn(self.clone()))
     }
 
@@ -75,6 +77,7 @@ impl Turns {
 
 impl Turn {
     /// Notes that the store has answered.
+    #[cfg(any(feature = "sql", feature = "tower-sessions"))]
     pub(crate) fn answered(&self) {
         *self.0.last_answer() = Some(Instant::now());
     }
@@ -83,5 +86,26 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.0.free.add_permits(1);
+    }
+}
+
+/// Queues, each for the sessions whose keys hash to it.
+pub(crate) struct Stripes {
+    queues: Box<[Arc<Turns>]>,
+    hash: RandomState,
+}
+
+impl Stripes {
+    /// So many that sessions which share one, and wait for each other, hardly ever meet.
+    pub(crate) fn new(count: usize) -> Self {
+        Self {
+            queues: (0..count).map(|_| Arc::new(Turns::new(1))).collect(),
+            hash: RandomState::new(),
+        }
+    }
+
+    /// Where to queue for one call at a time of what is under `key`.
+    pub(crate) fn of(&self, key: &StoreKey) -> &Arc<Turns> {
+        &self.queues[self.hash.hash_one(key) as usize % self.queues.len()]
     }
 }

@@ -12,14 +12,16 @@ use tower_sessions_core::session::{self, Id};
 use tower_sessions_core::session_store::{self, ExpiredDeletion, SessionStore};
 
 use super::format::{id_of, unwrap, wrap};
-use super::stripes::Stripes;
 use crate::clock::{Clock, SystemClock};
 use crate::driver::{Driver, Expected, Written};
 use crate::error::DriverError;
 use crate::id::StoreKey;
 use crate::record::{Record, Version};
 use crate::run::RunToEnd;
+use crate::turn::Stripes;
 
+/// How many queues there are for changes of sessions.
+const STRIPES: usize = 1024;
 /// How often a record that has expired is cleared out of the way of a new one.
 const CREATIONS: usize = 3;
 /// How long one caller may keep the others away. A store that has lost the connection unnoticed would do so until the process ends.
@@ -71,7 +73,7 @@ impl<S: SessionStore> TowerSessionsDriver<S> {
         Self {
             shared: Arc::new(Shared {
                 store,
-                stripes: Stripes::new(),
+                stripes: Stripes::new(STRIPES),
             }),
             clock: Arc::new(SystemClock),
             collect: None,
@@ -102,7 +104,7 @@ impl<S: SessionStore> TowerSessionsDriver<S> {
         T: Send + 'static,
         F: Future<Output = Result<T, DriverError>> + Send + 'static,
     {
-        let turn = self.shared.stripes.lock(key).await.ok_or_else(waited_in_vain)?;
+        let turn = self.shared.stripes.of(key).take().await.ok_or_else(waited_in_vain)?;
         let work = work(Place {
             shared: self.shared.clone(),
             id: id_of(key),
