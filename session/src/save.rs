@@ -232,7 +232,7 @@ impl Backend {
             return Some(turn);
         }
         *newer = None;
-        timeout(self.settings.store_timeout, turns.take()).await.ok().flatten()
+        timeout(self.settings.store_timeout, turns.take()).await.ok()
     }
 
     /// Replays the changes on a session that is known to go by another id, within the time that its mark allows.

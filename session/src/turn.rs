@@ -9,15 +9,11 @@ use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::id::StoreKey;
-
-/// How long a call waits for its turn at most, though the store goes on answering others.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 thread_local! {
     /// When the store last answered one of the calls before the one that is being polled.
@@ -55,10 +51,10 @@ impl Turns {
         Some(Turn(self.clone()))
     }
 
-    /// Waits for a turn; `None` when that takes too long.
-    pub(crate) async fn take(self: &Arc<Self>) -> Option<Turn> {
+    /// Waits for a turn.
+    pub(crate) async fn take(self: &Arc<Self>) -> Turn {
         if let Some(turn) = self.try_take() {
-            return Some(turn);
+            return turn;
         }
         let mut waiting = pin!(self.free.acquire());
         let observed = poll_fn(|cx| {
@@ -66,8 +62,8 @@ impl Turns {
             LAST_ANSWER.set(*self.last_answer());
             polled
         });
-        timeout(LONGEST_WAIT, observed).await.ok()?.ok()?.forget();
-        Some(Turn(self.clone()))
+        observed.await.expect("nobody closes it").forget();
+        Turn(self.clone())
     }
 
     fn last_answer(&self) -> MutexGuard<'_, Option<Instant>> {

@@ -56,9 +56,7 @@ fn cause<D: Dialect>(error: &sqlx::Error) -> String {
             }
         }
         sqlx::Error::PoolTimedOut => {
-            "no connection could be had in time: the database is out of reach, the pool is too small, or too many calls wait for \
-             their turn"
-                .to_owned()
+            "no connection could be had in time: the database is out of reach, or the pool is too small".to_owned()
         }
         sqlx::Error::PoolClosed => "the driver has been closed".to_owned(),
         // These speak of connections, addresses, columns and types.

@@ -85,7 +85,7 @@ impl<D: Dialect> Store<D> {
             true => &self.reading,
             false => &self.writing,
         };
-        let turn = turns.take().await.ok_or(sqlx::Error::PoolTimedOut)?;
+        let turn = turns.take().await;
         let ran = attempts::run(&self.pool, statement, values).await;
         if !ran.as_ref().is_err_and(|error| fault::<D>(error) != Fault::Refused) {
             turn.answered();

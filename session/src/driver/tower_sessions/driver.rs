@@ -104,7 +104,7 @@ impl<S: SessionStore> TowerSessionsDriver<S> {
         T: Send + 'static,
         F: Future<Output = Result<T, DriverError>> + Send + 'static,
     {
-        let turn = self.shared.stripes.of(key).take().await.ok_or_else(waited_in_vain)?;
+        let turn = self.shared.stripes.of(key).take().await;
         let work = work(Place {
             shared: self.shared.clone(),
             id: id_of(key),
@@ -256,10 +256,6 @@ fn refused(error: session_store::Error) -> DriverError {
         session_store::Error::Backend(text) => DriverError::backend(text),
         other => failed(other),
     }
-}
-
-fn waited_in_vain() -> DriverError {
-    DriverError::unavailable("too many changes of the session, or of some others, wait for their turn")
 }
 
 /// Said in the log, because nobody may be waiting any more.
