@@ -2,7 +2,7 @@
 //!
 //! A call that waits behind others of this process is not kept waiting by the store, as long as the store answers those. The layer's time limit
 //! for a call that waits therefore begins again with each answer that one of the others gets: see [`observe`]. A store that hangs answers
-//! nobody, so the calls that wait fail with those that have their turn.
+//! nobody, so the calls that wait fail with those that have their turn. How long that may go on in all is bounded, too.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
