@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use session_schema::testing::{Harness, ManualClock, driver_contract};
-use session_schema::{
-    Clock, Driver, DriverError, Expected, Record, SessionLayer, StoreKey, TowerSessionsDriver, Written,
-};
+use session_schema::{Clock, Driver, Expected, Record, SessionLayer, StoreKey, TowerSessionsDriver, Written};
 use session_tests::{App, Log, invalidate, some_id, user};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
