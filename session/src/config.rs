@@ -73,6 +73,10 @@ pub struct Config {
     /// letters.
     pub same_site: String,
     /// The address of the database or server that keeps the sessions, for drivers that have one.
+    ///
+    /// Over a network that is not yours alone, have the server's certificate checked: `postgres://...?sslmode=verify-full`,
+    /// `mysql://...?ssl-mode=VERIFY_IDENTITY`, `rediss://...`. Without that, PostgreSQL and MySQL use TLS only if the server offers it and
+    /// believe any certificate, and `redis://` uses none.
     #[serde(deserialize_with = "none_if_empty")]
     pub url: Option<String>,
     /// Minutes after which a session expires although it is used. Whichever of this and `lifetime` ends first counts.
