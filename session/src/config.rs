@@ -80,6 +80,10 @@ pub struct Config {
     /// Whether browsers keep the cookie apart for each site that embeds the application (CHIPS). Needs `secure`. Defaults to `false`.
     pub partitioned: bool,
     /// The address of the database or server that keeps the sessions, for drivers that have one.
+    ///
+    /// Over a network that is not yours alone, have the server's certificate checked: `postgres://...?sslmode=verify-full`,
+    /// `mysql://...?ssl-mode=VERIFY_IDENTITY`, `rediss://...`. Without that, PostgreSQL and MySQL use TLS only if the server offers it and
+    /// believe any certificate, and `redis://` uses none.
     #[serde(deserialize_with = "none_if_empty")]
     pub url: Option<String>,
     /// Minutes after which a session expires although it is used. Defaults to 43,200, which is 30 days; `None` and `Some(0)` set no limit.

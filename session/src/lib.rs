@@ -138,6 +138,7 @@ mod store;
 mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod turn;
 mod typed;
 
 pub use self::cookie::SameSite;

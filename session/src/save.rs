@@ -11,6 +11,8 @@ mod regenerate;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::time::timeout;
+
 use crate::backend::{Backend, Place, Stored};
 use crate::changes::Changes;
 use crate::draft::Draft;
@@ -18,6 +20,7 @@ use crate::driver::{Expected, InMemory, Written};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{SessionId, StoreKey};
 use crate::record::Record;
+use crate::turn::Turn;
 
 pub(crate) use follow::Newest;
 
@@ -184,6 +187,7 @@ impl Backend {
     async fn replace(&self, stored: Stored, record: Record, changes: &Changes, now: SystemTime) -> Result<Outcome> {
         let mut target = Target::of(&stored);
         let mut new = record.clone();
+        let mut turn = None;
         for attempt in 0..ATTEMPTS {
             let expected = Expected::Version(target.record.version());
             match self.limited().write(&target.key, &new, expected).await? {
@@ -194,7 +198,10 @@ impl Backend {
                 }
                 Written::Done(version) => return Ok(Outcome::Stored(stored.with_record(new.with_version(version)))),
                 Written::Gone => return Ok(Outcome::Gone),
-                Written::Conflict(newer) => {
+                Written::Conflict(mut newer) => {
+                    if turn.is_none() {
+                        turn = Box::pin(self.turn_to_save(&stored.key, &mut newer)).await;
+                    }
                     let newer = self.newer(&target.key, newer, attempt).await?;
                     target = match Box::pin(self.follow(target, newer, &stored.record, Purpose::Merge, now)).await? {
                         Followed::Live(target) => target,
@@ -206,6 +213,18 @@ impl Backend {
             }
         }
         Err(conflict())
+    }
+
+    /// Where many requests of this process save one session at once, they do so one after the other once they have met. If each tried again by
+    /// itself, nearly all would have read what another one has replaced by the time the store gets to them. After such a wait `newer` is outdated. A
+    /// request that waits in vain goes on without a turn: nothing depends on it but efficiency.
+    async fn turn_to_save(&self, key: &StoreKey, newer: &mut Option<Record>) -> Option<Turn> {
+        let turns = self.store.saves.of(key);
+        if let Some(turn) = turns.try_take() {
+            return Some(turn);
+        }
+        *newer = None;
+        timeout(self.settings.store_timeout, turns.take()).await.ok()
     }
 
     /// Moves an expiry. Only the store knows whether the session has ended or goes by another id; then the cookie must not be renewed.

@@ -22,10 +22,13 @@ use crate::namespace::Namespace;
 use crate::record::Record;
 use crate::rolling::Endings;
 use crate::run::RunToEnd;
+use crate::turn::{self, Stripes};
 
 /// How long a call may take that concerns all sessions of an owner. A store without a list of them looks at every session; whoever
 /// pressed "log out everywhere else" waits no longer than this, and no proxy in between does either.
 const OWNERS: Duration = Duration::from_secs(60);
+/// How many times the limit a call may take that waits for its turn behind others, each of which the store answers.
+const WITH_TURN: u32 = 6;
 /// How long opening may take. It goes on when the request that began it has been answered, because making a table may take its time; but a store that
 /// has lost the connection unnoticed must be opened anew one day.
 const OPENING: Duration = Duration::from_secs(60);
@@ -43,6 +46,8 @@ pub(crate) struct Store {
     pub(crate) endings: Endings,
     /// Tells this store's marks from those of others over the same data. It is no secret.
     pub(crate) number: u64,
+    /// Where saves that met others of the same session in this process wait for their turn.
+    pub(crate) saves: Stripes,
 }
 
 impl Store {
@@ -55,6 +60,7 @@ impl Store {
             sweeper: OnceLock::new(),
             endings: Endings::default(),
             number: getrandom::u64().unwrap_or_default(),
+            saves: Stripes::new(64),
         }
     }
 
@@ -249,6 +255,7 @@ impl<'a> Limited<'a> {
             permit: Some(self.store.circuit.admit()),
             limit: self.limit,
             timer: None,
+            latest: None,
         }
     }
 }
@@ -264,6 +271,8 @@ pub(crate) struct Call<'a, T> {
     permit: Option<Result<Permit<'a>, DriverError>>,
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    /// When it is too late in any case, for a call that has waited for its turn.
+    latest: Option<Instant>,
 }
 
 impl<T: Answer> Future for Call<'_, T> {
@@ -273,11 +282,24 @@ impl<T: Answer> Future for Call<'_, T> {
         if let Some(Err(refused)) = self.permit.take_if(|permit| permit.is_err()) {
             return Poll::Ready(Err(refused.into()));
         }
-        let answer = match self.call.as_mut().poll(cx) {
+        let (polled, last_answer) = turn::observe(|| self.call.as_mut().poll(cx));
+        let answer = match polled {
             Poll::Ready(answer) => answer,
             Poll::Pending => {
-                let limit = self.limit;
-                let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+                let call = &mut *self;
+                let limit = call.limit;
+                let timer = call.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+                // It waits for its turn, and the store answers those before it.
+                if let Some(deadline) = last_answer.and_then(|answer| answer.checked_add(limit)) {
+                    let first = timer.deadline();
+                    let latest = *call
+                        .latest
+                        .get_or_insert_with(|| first.checked_add(limit.saturating_mul(WITH_TURN - 1)).unwrap_or(first));
+                    let deadline = deadline.min(latest);
+                    if deadline > timer.deadline() {
+                        timer.as_mut().reset(deadline);
+                    }
+                }
                 ready!(timer.as_mut().poll(cx));
                 Err(too_late(limit))
             }

@@ -189,8 +189,14 @@ impl SessionLayer {
         self.with(|settings| settings.expire_on_close = expire_on_close)
     }
 
-    /// How long one call of the store may take before it counts as out of reach; 5 seconds unless said otherwise. What concerns
-    /// [all sessions of an owner](crate::SessionManager::sessions_of) may take a minute, a collection of garbage an hour.
+    /// How long the store may keep silent before it counts as out of reach. Defaults to 5 seconds for a call. Calls that concern
+    /// [all sessions of an owner](crate::SessionManager::sessions_of) have a minute, and a collection of garbage has an hour.
+    ///
+    /// Some stores take a few calls at a time: SQLite has one writer, and a pool has so many connections. A call that waits for its turn behind
+    /// others of this process is not failed for that. Its time begins again whenever the store answers one of them, and again when its turn
+    /// comes. It fails when the store answers none of them for this long, and after six times as long in any case.
+    ///
+    /// A pool given to `from_pool` has a time limit of its own, which counts if the application's other queries use all connections.
     #[must_use]
     pub fn with_store_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.store_timeout = timeout)
