@@ -311,7 +311,7 @@ impl Session {
     /// Changes a value in place, beginning with `T::default()` where it is absent or null.
     ///
     /// The function runs now, and again when the session is saved if another request has changed the value meanwhile, so it must
-    /// do nothing but change the value. What it holds must not use this session when it is dropped.
+    /// do nothing but change the value.
     ///
     /// # Errors
     ///
@@ -563,8 +563,8 @@ impl Session {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Slot> {
-        // No code of the application runs under the lock, but for the subscriber of its log where changes are dropped, and what functions given to `update` hold,
-        // where a later change makes them superfluous. So a panic under it has left nothing half done.
+        // No code of the application runs under the lock, but for the subscriber of its log where changes are dropped. So a panic under it has left nothing
+        // half done.
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
