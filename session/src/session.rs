@@ -321,7 +321,7 @@ impl Session {
     /// Changes a value in place, beginning with `T::default()` where it is absent or null.
     ///
     /// The function runs now, and again when the session is saved if another request has changed the value meanwhile, so it must
-    /// do nothing but change the value. What it holds must not use this session when it is dropped.
+    /// do nothing but change the value.
     ///
     /// # Errors
     ///

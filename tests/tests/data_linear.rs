@@ -112,7 +112,7 @@ fn flashed(session: &Session, number: usize) {
 
 #[test]
 fn many_puts_are_not_inserted_one_by_one_into_a_list() {
-    assert_linear(5_000, |number| {
+    assert_linear(20_000, |number| {
         let session = session();
         timed(|| keys(number).for_each(|key| session.put(&key, 1).unwrap()))
     });
