@@ -18,7 +18,8 @@ use crate::payload::{Payload, key};
 use crate::record::Record;
 use crate::store::{Limited, Store};
 
-/// How many ids of one request are looked up.
+/// How many ids of one request are looked up, each a read of the store. Cookies of a name may differ in path and domain, and the one that is
+/// alive need not come first; whoever is not signed in can cost that many reads, as with that many requests.
 const CANDIDATES: usize = 8;
 
 /// Store, settings and clock of the sessions of a layer.

@@ -318,6 +318,21 @@ pub(crate) fn candidates<'a>(
     })
 }
 
+/// The `n`th of the ids, counted from 0, where an id that comes again does not count: it leads nowhere else.
+pub(crate) fn nth_distinct(mut ids: impl Iterator<Item = SessionId>, n: usize) -> Option<SessionId> {
+    if n == 0 {
+        return ids.next();
+    }
+    let mut seen = Vec::with_capacity(n + 1);
+    ids.find(|id| {
+        let is_new = !seen.contains(id);
+        if is_new {
+            seen.push(*id);
+        }
+        is_new && seen.len() > n
+    })
+}
+
 /// What stands between the semicolons.
 fn pairs(header: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(header);
