@@ -318,8 +318,13 @@ pub(crate) fn candidates<'a>(
     })
 }
 
-/// The `n`th of the ids, counted from 0, where an id that comes again does not count: it leads nowhere else.
-pub(crate) fn nth_distinct(mut ids: impl Iterator<Item = SessionId>, n: usize) -> Option<SessionId> {
+/// How many ids of one request are looked up, each a read of the store. Cookies of a name may differ in path and domain, and the one that is
+/// alive need not come first; whoever is not signed in can cost that many reads, as with that many requests.
+pub(crate) const CANDIDATES: usize = 8;
+
+/// The `n`th of the first [`CANDIDATES`] ids, counted from 0, where an id that comes again does not count: it leads nowhere else.
+pub(crate) fn nth_distinct(ids: impl Iterator<Item = SessionId>, n: usize) -> Option<SessionId> {
+    let mut ids = ids.take(CANDIDATES);
     if n == 0 {
         return ids.next();
     }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use session_schema::{ErrorKind, Exclusive, SaveErrors, Session, SessionSchema, TypedSession};
 use session_tests::{
-    Backing, Call, Counts, Log, SECRET_DETAIL, Site, Visit, key, on_every_driver, signed_in, some_id, user,
+    App, Backing, Call, Counts, Log, SECRET_DETAIL, Site, Visit, key, on_every_driver, signed_in, some_id, user,
 };
 use tokio::runtime::Builder;
 use tower::ServiceExt;

@@ -131,19 +131,17 @@ async fn an_inner_layer_that_differs_is_not_ignored(site: Site) {
 }
 
 async fn nobody_finds_a_session_that_has_not_been_loaded(site: Site) {
-    let visit = site
-        .app()
-        .browser()
-        .send(Request::new(Body::empty()), async |request: Request| {
-            assert!(request.extensions().get::<Session>().is_none());
-            let (mut parts, _) = request.into_parts();
-            let session = Session::of_parts(&parts).unwrap();
-            assert!(!session.is_started());
-            session.put("n", 1).unwrap();
-            let extracted = Session::from_request_parts(&mut parts, &()).await.unwrap();
-            assert!(extracted.has("n"), "the same one");
-            "".into_response()
-        });
+    let browser = site.app().browser();
+    let visit = browser.send(Request::new(Body::empty()), async |request: Request| {
+        assert!(request.extensions().get::<Session>().is_none());
+        let (mut parts, _) = request.into_parts();
+        let session = Session::of_parts(&parts).unwrap();
+        assert!(!session.is_started());
+        session.put("n", 1).unwrap();
+        let extracted = Session::from_request_parts(&mut parts, &()).await.unwrap();
+        assert!(extracted.has("n"), "the same one");
+        "".into_response()
+    });
     visit.await.value();
 }
 

@@ -31,12 +31,11 @@ async fn a_shared_cache_that_was_invited_is_warned_of_once() {
     let app = Site::over(Backing::Memory).app();
     let log = Log::capture();
     for _ in 0..3 {
-        let visit = app
-            .browser()
-            .send(Request::new(Body::empty()), async |request: Request| {
-                Session::of(&request).unwrap().put("n", 1).unwrap();
-                ([("cache-control", "public, max-age=60")], "a page").into_response()
-            });
+        let browser = app.browser();
+        let visit = browser.send(Request::new(Body::empty()), async |request: Request| {
+            Session::of(&request).unwrap().put("n", 1).unwrap();
+            ([("cache-control", "public, max-age=60")], "a page").into_response()
+        });
         assert_eq!(visit.await.headers["cache-control"], "private, max-age=60");
         let warnings = log.at(Level::WARN);
         assert!(
