@@ -18,9 +18,6 @@ use crate::payload::{Payload, key};
 use crate::record::Record;
 use crate::store::{Limited, Store};
 
-/// How many ids of one request are looked up.
-pub(crate) const CANDIDATES: usize = 8;
-
 /// Store, settings and clock of the sessions of a layer.
 pub(crate) struct Backend {
     pub(crate) store: Arc<Store>,
@@ -151,7 +148,7 @@ impl Backend {
         let rolling = self.store.driver().rolling().filter(|_| may_prolong);
         let (mut at, mut moved) = (0, false);
         let mut next = |at| first.take().or_else(|| nth_id(at).map(|id| self.place_of(id)));
-        while let Some(place) = next(at).filter(|_| at < CANDIDATES) {
+        while let Some(place) = next(at) {
             if at == 0 {
                 self.open().await?;
             }

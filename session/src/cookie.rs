@@ -318,6 +318,26 @@ pub(crate) fn candidates<'a>(
     })
 }
 
+/// How many ids of one request are looked up, each a read of the store. Cookies of a name may differ in path and domain, and the one that is
+/// alive need not come first; whoever is not signed in can cost that many reads, as with that many requests.
+pub(crate) const CANDIDATES: usize = 8;
+
+/// The `n`th of the first [`CANDIDATES`] ids, counted from 0, where an id that comes again does not count: it leads nowhere else.
+pub(crate) fn nth_distinct(ids: impl Iterator<Item = SessionId>, n: usize) -> Option<SessionId> {
+    let mut ids = ids.take(CANDIDATES);
+    if n == 0 {
+        return ids.next();
+    }
+    let mut seen = Vec::with_capacity(n + 1);
+    ids.find(|id| {
+        let is_new = !seen.contains(id);
+        if is_new {
+            seen.push(*id);
+        }
+        is_new && seen.len() > n
+    })
+}
+
 /// What stands between the semicolons.
 fn pairs(header: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(header);

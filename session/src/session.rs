@@ -95,7 +95,9 @@ enum Source {
 impl Source {
     fn nth_id(&self, at: usize, cookie: &str) -> Option<SessionId> {
         match self {
-            Self::Headers(first, more) => cookie::candidates(first.iter().chain(more), cookie).nth(at),
+            Self::Headers(first, more) => {
+                cookie::nth_distinct(cookie::candidates(first.iter().chain(more), cookie), at)
+            }
             Self::Given(id) => id.filter(|_| at == 0),
         }
     }

@@ -29,9 +29,9 @@ use crate::turn::{self, Stripes};
 const OWNERS: Duration = Duration::from_secs(60);
 /// How many times the limit a call may take that waits for its turn behind others, each of which the store answers.
 const WITH_TURN: u32 = 6;
-/// How long opening may take. It goes on when the request that began it has been answered, because making a table may take its time; but a store that
+/// How long making a driver may take, and how long opening it. Opening goes on when the request that began it has been answered, because making a table may take its time; but a store that
 /// has lost the connection unnoticed must be opened anew one day.
-const OPENING: Duration = Duration::from_secs(60);
+pub(crate) const OPENING: Duration = Duration::from_secs(60);
 /// How long one collection of garbage may take. Nobody waits for it, and millions of sessions take their time; but a store that
 /// has lost the connection unnoticed must not be waited for until the process ends.
 const COLLECTION: Duration = Duration::from_secs(60 * 60);
@@ -178,7 +178,7 @@ async fn collect(driver: &dyn Driver) -> Result<u64, DriverError> {
     collected.await.unwrap_or_else(|_| Err(too_late(COLLECTION)))
 }
 
-fn too_late(limit: Duration) -> DriverError {
+pub(crate) fn too_late(limit: Duration) -> DriverError {
     DriverError::unavailable(format!("the session store did not answer within {limit:?}"))
 }
 

@@ -7,7 +7,7 @@ use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
-use session_schema::{Error, Session};
+use session_schema::{Error, ErrorKind, Session};
 use session_tests::{App, Call, Counts, Site, on_every_driver, signed_in, user};
 use tower::{Layer, ServiceExt};
 
@@ -124,6 +124,11 @@ async fn a_service_without_axum_has_sessions(site: Site) {
         (third.status().as_u16(), *third.body()),
         (500, 0),
         "the body is the default one"
+    );
+    assert_eq!(
+        third.extensions().get(),
+        Some(&ErrorKind::Driver),
+        "of which a page can be made"
     );
 }
 

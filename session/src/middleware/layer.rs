@@ -22,8 +22,13 @@ use crate::store::Store;
 /// * The cookie is set when it has to change, and removed only by the request whose handler ended its session: a response that merely
 ///   found a dead id may be a slow one, and would remove the cookie that a sign-in has set meanwhile. Where it is set, it replaces what
 ///   the handler has set under its name, for whatever path; cookies of other names stay.
-/// * A response that depends on the session carries `Vary: Cookie`; one that sets the cookie `Cache-Control: private`, unless the
-///   handler chose otherwise ([RFC 9111 section 3](https://www.rfc-editor.org/rfc/rfc9111#section-3)).
+/// * A response that depends on the session carries `Vary: Cookie`. If the session has an owner, and the handler has set no `Cache-Control`, it
+///   carries `Cache-Control: no-store`, so that after a sign-out the browser's back button shows nothing.
+/// * A response that sets the cookie is kept out of shared caches, which would give one visitor's session to everybody
+///   ([RFC 9111 section 3](https://www.rfc-editor.org/rfc/rfc9111#section-3)): it says `Cache-Control: private`, unless the handler said `private`,
+///   `no-store` or `no-cache`. `public` and `s-maxage` are taken out, with a warning.
+/// * A response that the library makes itself has no body and an [`ErrorKind`](crate::ErrorKind) as an extension.
+///   `axum::middleware::map_response` outside of the layer makes a page of it.
 /// * An id that the server has not issued is never adopted, and a malformed cookie is no error. Names are compared byte by byte. Of several cookies of
 ///   the name, the first eight that are well-formed are looked up in order, and the first that leads to a session wins.
 /// * A store that is out of reach, or does not answer in [time](SessionLayer::with_store_timeout), is a 503 for requests that use their session, unless
@@ -31,7 +36,10 @@ use crate::store::Store;
 ///   then finds out whether the store answers again: after a second at first, later every eight seconds at most. A warning says when that begins, a line when it ends.
 /// * Expired means that the moment has come. An expiry is moved, in the store and in the browser, only when a tenth of the lifetime has
 ///   gone by since it was last moved.
-/// * Two layers on one request share the outer one's session; a warning says so once.
+/// * Layers nest. One that is inside another and differs from it has a session of its own, which is the one that extractors find there; give its
+///   cookie another name, or requests through both are refused with 500 and a line in the log. Layers are the same if they are clones of one, or
+///   have the same `Arc` of a driver and the same [namespace](SessionLayer::with_namespace): then the inner one uses the outer one's session, and
+///   a warning says so once.
 ///
 /// ```
 /// use axum::{Router, routing::get};

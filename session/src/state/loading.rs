@@ -37,13 +37,16 @@ impl Loaded {
             (None, Some(since)) if backend.settings.cookie_expiry(&stored.record).is_some() => Touch::Done(since),
             _ => Touch::None,
         };
-        let speculative = (!draft.flash.is_empty() || matches!(touch, Touch::Due)) && speculative();
+        let is_undated = backend.settings.is_undated(&draft);
+        let matters = is_undated || !draft.flash.is_empty() || matches!(touch, Touch::Due);
+        let speculative = matters && speculative();
         if speculative {
             touch = Touch::None;
             passing = Passing::new();
             draft.flash.leave_as_stored();
+        } else if is_undated {
+            backend.settings.note_beginning(&mut draft, now);
         }
-        backend.settings.note_beginning(&mut draft, now);
         let loaded = Self {
             stored,
             passing,
