@@ -27,21 +27,22 @@ use crate::run::RunToEnd;
 /// * A file that was damaged is an empty session with a warning, never an error, and goes a day after it was last written.
 /// * [`gc`](Driver::gc) removes files only that this driver has written: of the right name, in the right folder. One that cannot be
 ///   removed is traced and stops nothing.
-/// * The sessions of an [owner](OwnerIndex) are found by an index, in the folder `owners`: signing out everywhere reads no other session, and
-///   overlooks none that other processes are writing.
+/// * The sessions of an [owner](OwnerIndex) are found by an index, in the folder `owners`. Signing out everywhere reads no other session,
+///   and overlooks none that other processes are writing.
 ///
 /// # The index of owners
 ///
-/// An owner has a folder there, named by a hash, with an empty file for each session. A write without an owner does not touch it, one that keeps the owner looks at one
-/// file name, and one that names another owner makes a file. What a killed process leaves there too many, `gc` removes.
+/// An owner has a folder there, named by a hash, with an empty file for each session. A write without an owner does not touch it.
+/// One that keeps the owner looks whether the file is there, and one that names another owner makes a file. What a killed process leaves
+/// behind, `gc` removes.
 ///
-/// A directory of a version without an index goes on working. [`open`](Driver::open) begins to make the index and does not wait for it, so that sessions can be used
-/// at once. What asks for an owner's sessions waits until it is complete; if that takes longer than a minute, the call fails, and the index is
-/// completed all the same. A process that dies before has the next one begin again.
+/// A directory of a version without an index goes on working. [`open`](Driver::open) begins to make the index, and does not wait for it, so
+/// that sessions can be used at once. A search for an owner's sessions waits until the index is complete. The layer and the manager give up after
+/// a minute; the work goes on, so that the same call succeeds later. If the process dies first, the next one starts again.
 ///
-/// A process that still runs a version without an index can use the directory at the same time. A session that it makes or gives to
-/// another owner after the index was made is overlooked until it is written or touched by this version, or until the next `gc`. To be sure
-/// at once, call [`rebuild_owner_index`](FileDriver::rebuild_owner_index) when the last such process has ended.
+/// A process that still runs a version without an index can use the directory at the same time. A session that it makes, or gives to
+/// another owner, is overlooked until this version writes or touches it, or until the next `gc`. To be sure at once, call
+/// [`rebuild_owner_index`](FileDriver::rebuild_owner_index) when the last such process has ended.
 ///
 /// # What is checked, and what is not
 ///
@@ -52,8 +53,8 @@ use crate::run::RunToEnd;
 /// The file system has to be a local one: locks and atomic renames over a network are promises that some keep and some do not. The driver
 /// works in the blocking threads of Tokio's runtime, so it has to be called within one.
 ///
-/// It is for Unix, and tested on Linux. On Windows it compiles, but a file that is locked can neither be read nor replaced by others there, so that concurrent
-/// requests may fail. Use [`SqliteDriver`](https://docs.rs/session-schema/latest/session_schema/struct.SqliteDriver.html) there.
+/// It is for Unix, and tested on Linux. On Windows a locked file can neither be read nor replaced by others, so concurrent requests
+/// may fail there. Use [`SqliteDriver`](https://docs.rs/session-schema/latest/session_schema/struct.SqliteDriver.html) instead.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};

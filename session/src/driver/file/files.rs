@@ -130,10 +130,10 @@ impl Files {
         Ok(Written::Done(new.record.version()))
     }
 
-    /// Makes the entry of a session that is to be `owner`'s and was, by its record, whose nobody else changes, `before`'s. What is returned is held until
-    /// the record is written.
+    /// Makes the entry of a session that is to be `owner`'s. What is returned has to be held until the record is written.
     ///
-    /// A record that names the owner has an entry already. That it has is looked at all the same: an earlier version of the driver wrote none.
+    /// `before` is what the record names now, if it is locked. A record that names the owner has an entry already, which nobody removes.
+    /// It is looked at all the same, because earlier versions of the driver made none.
     fn note(&self, key: &StoreKey, before: Option<&str>, owner: Option<&str>) -> io::Result<Option<Noted>> {
         let Some(name) = owner else { return Ok(None) };
         let index = Owner::named(&self.root, name);
@@ -255,20 +255,14 @@ impl Files {
 
     /// Whether the record under `key` is a live one of `owner`, and the record if so.
     pub(super) fn of_owner(&self, key: &StoreKey, owner: &str) -> io::Result<Option<Record>> {
-        let is_owners = self.head(key)?.is_some_and(|(_, head)| self.is_live_of(&head, owner));
-        // Most are not: their payload is not read.
-        match is_owners {
-            true => Ok(self.read(key)?.filter(|record| record.owner() == Some(owner))),
-            false => Ok(None),
-        }
+        Ok(self.read(key)?.filter(|record| record.owner() == Some(owner)))
     }
 
     /// Removes the record under `key` if it is a live one of `owner`; says whether it was.
     pub(super) fn destroy_of_owner(&self, key: &StoreKey, owner: &str) -> io::Result<bool> {
-        let is_owners = |head: &Head| self.is_live_of(head, owner);
-        match self.head(key)? {
-            Some((folder, head)) if is_owners(&head) => self.remove_if(key, &folder, is_owners),
-            _ => Ok(false),
+        match self.folder(&name::of_record(key))? {
+            Some(folder) => self.remove_if(key, &folder, |head| self.is_live_of(head, owner)),
+            None => Ok(false),
         }
     }
 

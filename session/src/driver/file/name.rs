@@ -48,8 +48,8 @@ pub(super) fn is_owner(name: &str) -> bool {
     name.len() == HASH_LEN && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The folder of the file `name`, or of the owner's folder `name`: its first two characters, or the only one before the suffix. So no folder holds more than one in 256 of the
-/// sessions, and none can be called `.` or `..`.
+/// The folder of the file `name`, or of the owner's folder `name`: its first two characters, or the only one before the suffix.
+/// So no folder holds more than one in 256 of the sessions, and none can be called `.` or `..`.
 pub(super) fn of_folder(name: &str) -> &str {
     let stem = name.strip_suffix(SUFFIX).unwrap_or(name);
     stem.get(..2).unwrap_or(stem)

@@ -5,14 +5,15 @@
 //! owners/complete/
 //! ```
 //!
-//! An owner has a folder, whose name is the SHA-256 of the owner's. For each session there is an empty file in it, the *entry*. An entry is a hint: whose a
-//! session is, its record says.
+//! An owner has a folder, named by the SHA-256 of the owner's name. For each session there is an empty file in it, the *entry*.
+//! An entry is a hint: whose a session is, its record says.
 //!
-//! * While a record names an owner there is an entry. It is made before the record is written, so that a process that dies in between leaves one entry too many.
+//! * While a record names an owner there is an entry. It is made before the record is written, so a process that dies in between
+//!   leaves one entry too many.
 //! * An entry is made once, and never renamed or replaced. Some file systems do not show a file that is replaced while its folder is read.
-//! * An entry is removed by a process that holds its lock alone, and has seen under it that the record does not name the owner. A process that is about
-//!   to write such a record holds the lock too, with others that do, until the record is written. A record that names the owner already
-//!   is written without: nobody removes its entry.
+//! * An entry has a lock. It is removed by a process that holds the lock alone, and has seen under it that the record does not name the
+//!   owner. A process that is about to write such a record shares the lock with others that do, until the record is written.
+//! * A record that names the owner already is written without the lock: nobody removes its entry.
 //!
 //! `complete` is a folder, because making one is a single step. It is there once all records that were older than the index have entries.
 
@@ -116,7 +117,7 @@ impl<'a> Owner<'a> {
         Ok(keys)
     }
 
-    /// Removes the entry of the session under `key`, if it is no longer the owner's, which `is_owners` says. An entry that somebody is about to need stays.
+    /// Removes the entry of the session under `key`, unless its record names the owner, which `is_owners` says, or is about to.
     pub(super) fn forget(&self, key: &StoreKey, is_owners: impl FnOnce() -> io::Result<bool>) -> io::Result<()> {
         let Some(folder) = Folder::find(self.root, &self.path(), false)? else {
             return Ok(());
