@@ -224,7 +224,7 @@ pub(crate) struct Changes {
     /// Where the last rename is behind. What a key held before it was renamed lives on under another, so changes before it stay as they are.
     begin: usize,
     /// Where the changes of each key are from there on, once there are [`FEW`] or more.
-    places: Option<Box<HashMap<Arc<str>, Vec<usize>>>>,
+    places: Option<HashMap<Arc<str>, Vec<usize>>>,
     /// Functions of the application that are not needed any more. They are dropped where no lock is held.
     unneeded: Vec<Change>,
     /// They were made by a request that prolongs nothing.

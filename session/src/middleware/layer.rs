@@ -190,8 +190,8 @@ impl SessionLayer {
         self.with(|settings| settings.absolute_lifetime = limit(lifetime))
     }
 
-    /// Whether browsers forget the cookie when they are closed; they do not unless said otherwise. Sessions with a
-    /// [lifetime of their own](crate::Session::set_lifetime) are kept all the same.
+    /// Whether browsers forget the cookie when they are closed. Defaults to false. Sessions with an
+    /// [expiry of their own](crate::Session::set_expiry) go by that.
     #[must_use]
     pub fn with_expire_on_close(self, expire_on_close: bool) -> Self {
         self.with(|settings| settings.expire_on_close = expire_on_close)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::Request;
 use session_schema::testing::ManualClock;
-use session_schema::{Clock, Driver, OwnerIndex, RedisDriver, Session, SessionLayer};
+use session_schema::{Clock, Driver, Expiry, OwnerIndex, RedisDriver, Session, SessionLayer};
 use session_tests::servers::{Monitor, Redis};
 use session_tests::{App, Browser, assert_silent, invalidate, regenerate};
 
@@ -160,6 +160,39 @@ async fn a_session_is_prolonged_by_its_own_lifetime_and_not_beyond_its_deadline(
     assert_eq!(site.left(&browser).await, 10 * MINUTE);
     site.clock.advance(10 * MINUTE);
     assert!(!browser.visit(read).await.value());
+}
+
+#[tokio::test]
+async fn a_session_that_ends_at_a_moment_is_not_prolonged_by_a_read() {
+    let mut site = Site::new().await;
+    let browser = signed_in(&site.app(|layer| layer)).await;
+    let moment = site.clock.now() + HOUR / 2;
+    browser
+        .visit(move |session| session.set_expiry(Some(Expiry::At(moment))).unwrap())
+        .await
+        .value();
+    for minutes in [20, 10] {
+        site.clock.advance(10 * MINUTE);
+        site.asked();
+        assert_silent(&browser.visit(read).await);
+        assert_eq!((site.asked(), site.left(&browser).await), (1, minutes * MINUTE));
+    }
+    site.clock.advance(10 * MINUTE);
+    assert!(!browser.visit(read).await.value());
+}
+
+#[tokio::test]
+async fn a_session_that_ends_with_the_browser_is_prolonged_by_a_read() {
+    let mut site = Site::new().await;
+    let browser = signed_in(&site.app(|layer| layer)).await;
+    browser
+        .visit(|session| session.set_expiry(Some(Expiry::OnClose)).unwrap())
+        .await
+        .value();
+    site.clock.advance(HOUR / 2);
+    site.asked();
+    assert_silent(&browser.visit(read).await);
+    assert_eq!((site.asked(), site.left(&browser).await), (1, HOUR));
 }
 
 #[tokio::test]

@@ -38,6 +38,17 @@ pub async fn test(session: TypedSession<Names>) -> Result<u8> {
     session.invalidate()?;
     session.regenerate_token()?;
     session.set_lifetime(std::time::Duration::from_secs(1))?;
+    session.set_expiry(Some(session_schema::Expiry::At(session.expires_at())))?;
+    let _: Option<session_schema::Expiry> = session.expiry();
+    session.set_owner(None)?;
+    let _: (String, bool, bool, bool) = (
+        session.name(),
+        session.is_new(),
+        session.is_started(),
+        session.is_read_only(),
+    );
+    session.start().await?;
+    session.reload().await?;
     session.save().await?;
     let _: (String, session_schema::SessionId) = (session.token(), session.id());
     let dynamic: &Session = session.session();
