@@ -454,8 +454,11 @@ impl Session {
         self.lock().is_started()
     }
 
-    /// Gives the session a new id and a new CSRF token, and keeps the data. The old id stops working. Call it whenever someone gains
-    /// rights, at sign-in above all ([OWASP](https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html#renew-the-session-id-after-any-privilege-level-change)).
+    /// Gives the session a new id and a new CSRF token, and keeps the data. The old id stops working. A change of [owner](Session::set_owner) does it by itself; call it
+    /// whenever a visitor gains rights in another way
+    /// ([OWASP](https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html#renew-the-session-id-after-any-privilege-level-change)).
+    ///
+    /// Where another request has given the session a new id first, two requests do not share it: see [the guide](crate::guide::concurrency#a-new-id).
     ///
     /// # Errors
     ///
@@ -467,7 +470,8 @@ impl Session {
         self.change(State::regenerate)
     }
 
-    /// Ends the session: its record is destroyed, the data gone, the id another. What is stored afterwards begins a new session.
+    /// Ends the session: its record is destroyed, the data gone, the id another. So does every other live session whose id came with the request, in
+    /// cookies of the same name. What is stored afterwards begins a new session.
     ///
     /// # Errors
     ///

@@ -111,7 +111,7 @@ async fn a_destroyed_session_is_not_brought_back_by_a_slow_request(site: Site) {
     assert!(
         log.at(Level::INFO)
             .iter()
-            .any(|entry| entry.message.contains("destroyed while a request used it"))
+            .any(|entry| entry.message.contains("ended while a request used it"))
     );
 }
 

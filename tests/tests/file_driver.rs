@@ -6,6 +6,8 @@ mod directory;
 mod disk;
 #[path = "file_driver/outside.rs"]
 mod outside;
+#[path = "file_driver/owners.rs"]
+mod owners;
 #[path = "file_driver/processes.rs"]
 mod processes;
 #[path = "file_driver/waiting.rs"]

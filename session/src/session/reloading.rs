@@ -18,14 +18,14 @@ impl Session {
     /// more changes, until it is reloaded; from then on [`save`](Session::save) is the task's to call, and changes that are dropped without it are reported in
     /// the log. The browser can be told nothing any more, so such a session cannot be created or given a new id.
     ///
-    /// A session that was destroyed meanwhile reads as empty afterwards, and what was changed here and not yet saved is dropped, with a line in the
-    /// log. So does one that another request has given a new id ([`regenerate`](Session::regenerate)), as it does to every request that comes with
-    /// the old id from then on: whoever planted that id would go on as who signed in. A browser that is to listen on has to connect anew.
+    /// A session that has ended reads as empty afterwards, and what was changed here and not yet saved is dropped, with a line in the log. So does a
+    /// session that another request has given a new id: whoever planted the old one would see what the visitor does after signing in. A browser that is
+    /// to listen on has to connect anew.
     ///
     /// # Errors
     ///
     /// As [`start`](Session::start), and [`ErrorKind::Decode`](crate::ErrorKind::Decode) when another program has replaced the session by something that cannot be
-    /// read, [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when it has been given too many new ids in a row.
+    /// read.
     pub async fn reload(&self) -> Result<()> {
         let _gate = self.gate(Work::Load).await;
         let invalidations = self.read(State::invalidations).unwrap_or_default();

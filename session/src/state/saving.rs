@@ -185,6 +185,8 @@ impl State {
             }
             Ok(Outcome::Refused(kind)) => {
                 let nothing_lost = job.changes.come_with_reading() && self.changes.come_with_reading();
+                // A session that others ended is not this request's to make the browser forget.
+                self.has_ended = false;
                 self.lose((!nothing_lost).then_some(kind));
                 match nothing_lost {
                     true => Ok(()),

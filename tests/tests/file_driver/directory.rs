@@ -16,7 +16,15 @@ pub(crate) struct Directory {
 
 impl Directory {
     pub(crate) fn new() -> Self {
-        let (clock, outside) = (ManualClock::new(), tempfile::tempdir().expect("a directory is made"));
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// One in the directory `place`.
+    pub(crate) fn within(place: &Path) -> Self {
+        let (clock, outside) = (
+            ManualClock::new(),
+            tempfile::tempdir_in(place).expect("a directory is made"),
+        );
         Self {
             driver: FileDriver::new(outside.path().join("sessions")).with_clock(clock.clone()),
             clock,

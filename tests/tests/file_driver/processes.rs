@@ -1,13 +1,48 @@
 //! Several processes on one directory, some of which are killed.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use session_schema::{Driver, Expected, StoreKey, Written};
+use session_schema::{Clock, Driver, Expected, StoreKey, Written};
 use session_tests::counted::{count_of, counted};
 
 use crate::directory::{Directory, HOUR};
-use session_schema::Clock;
+
+/// A process that works on the directory. It ends with the test.
+struct Worker(Child);
+
+impl Worker {
+    fn start(directory: &Directory, action: &str, arguments: &[&str]) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_file-driver-child"))
+            .arg(action)
+            .arg(directory.path())
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn();
+        Self(child.expect("the child process is started"))
+    }
+
+    /// Waits for a line.
+    fn line(&mut self) {
+        let mut line = String::new();
+        let output = self.0.stdout.as_mut().expect("the output is read");
+        BufReader::new(output).read_line(&mut line).expect("the output is read");
+        assert!(!line.is_empty(), "the process has ended");
+    }
+
+    fn succeeds(mut self) -> bool {
+        self.0.wait().expect("the process ends").success()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // One that has ended already is what was wanted.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
 
 fn child(directory: &Directory, key: &StoreKey, action: &str, times: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_file-driver-child"))
@@ -18,6 +53,14 @@ fn child(directory: &Directory, key: &StoreKey, action: &str, times: &[&str]) ->
         .stdout(Stdio::piped())
         .spawn()
         .expect("the child process is started")
+}
+
+/// A directory for temporary files, and one in memory where there is one: file systems differ in what they show of a folder that is changed.
+fn places() -> Vec<std::path::PathBuf> {
+    let in_memory = Path::new("/dev/shm").to_owned();
+    let mut places = vec![std::env::temp_dir()];
+    places.extend(Some(in_memory).filter(|place| place.is_dir()));
+    places
 }
 
 #[tokio::test]
@@ -93,4 +136,52 @@ async fn a_reader_never_sees_half_of_what_another_process_writes() {
         }
     }
     assert_eq!(count_of(&directory.read(&key).await.unwrap()), Ok(300));
+}
+
+#[tokio::test]
+async fn signing_out_overlooks_no_session_that_processes_write_all_the_time() {
+    for (place, round) in places()
+        .iter()
+        .flat_map(|place| (0..5).map(move |round| (place, round)))
+    {
+        let directory = Directory::within(place);
+        // All in one folder, and so many of them that it is not read at once: a file that is replaced while a folder is read may be shown nowhere.
+        for number in 0..1500 {
+            directory.create(&format!("aa-{number}"), "nobody's").await;
+        }
+        let owned = directory.record("ann's").with_owner("ann");
+        let mut keys: Vec<StoreKey> = Vec::new();
+        for number in 0..48 {
+            let key = format!("aa-ann-{number}").parse().unwrap();
+            directory.driver.write(&key, &owned, Expected::Absent).await.unwrap();
+            keys.push(key);
+        }
+        let names: Vec<&str> = keys.iter().map(StoreKey::as_str).collect();
+        let arguments = [&["ann"], &names[..]].concat();
+        let mut writers: Vec<_> = (0..3)
+            .map(|_| Worker::start(&directory, "rewrite", &arguments))
+            .collect();
+        writers.iter_mut().for_each(Worker::line);
+
+        let owners = directory.driver.owners().unwrap();
+        let destroyed = owners.destroy_sessions_of("ann", None).await.unwrap();
+        let mut survivors = 0;
+        for key in &keys {
+            survivors += u32::from(directory.read(key).await.is_some());
+        }
+        assert_eq!((survivors, destroyed), (0, 48), "in {}, round {round}", place.display());
+        assert!(writers.into_iter().all(Worker::succeeds));
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_not_lost_to_its_owner_by_a_sweep_while_it_is_made_or_changes_hands() {
+    for place in places() {
+        let directory = Directory::within(&place);
+        directory.driver.open().await.unwrap();
+        let sweepers = [(); 2].map(|()| Worker::start(&directory, "sweep", &[]));
+        let visitors = [(); 2].map(|()| Worker::start(&directory, "create", &["ann", "bob", "300"]));
+        assert!(visitors.into_iter().all(Worker::succeeds), "in {}", place.display());
+        drop(sweepers);
+    }
 }

@@ -6,15 +6,17 @@ use std::time::SystemTime;
 use std::{fmt, io};
 
 use async_trait::async_trait;
+use tokio::sync::Mutex;
 
 use super::error::FileError;
-use super::files::Files;
-use super::walk::{Found, Gathered, Walk};
+use super::files::{Collected, Files};
+use super::walk::{self, Batch, Found, Gathered, Walk};
 use crate::clock::{Clock, SystemClock};
 use crate::driver::{Driver, Expected, OwnerIndex, Written};
 use crate::error::DriverError;
 use crate::id::StoreKey;
 use crate::record::Record;
+use crate::run::RunToEnd;
 
 /// Sessions in a directory, one file each: they survive a restart, and the processes of one machine share them.
 ///
@@ -56,6 +58,8 @@ use crate::record::Record;
 #[derive(Clone)]
 pub struct FileDriver {
     files: Files,
+    /// Held by the one that completes the index of owners.
+    indexing: Arc<Mutex<()>>,
 }
 
 impl FileDriver {
@@ -67,6 +71,7 @@ impl FileDriver {
                 clock: Arc::new(SystemClock),
                 fsync: false,
             },
+            indexing: Arc::default(),
         }
     }
 
@@ -88,6 +93,60 @@ impl FileDriver {
         self
     }
 
+    /// Rebuilds the index of owners from the records, and says how many sessions it lacked.
+    ///
+    /// The driver does this by itself for a directory without an index. Call it after the files of sessions were copied or restored from a backup, or
+    /// when the last process with an earlier version of this library has ended. Sessions can be used at the same time.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::backend`] if a file or folder cannot be read, or an entry cannot be written. Everything else is in the index then.
+    pub async fn rebuild_owner_index(&self) -> Result<u64, DriverError> {
+        let purpose = "rebuild the index of owners";
+        let added = self.gather(purpose, |files| Walk::records(&files.root), Files::index);
+        let added = added.await?.complete().map_err(|error| self.error(purpose, &error))?;
+        self.run(purpose, Files::set_indexed).await?;
+        Ok(added.len() as u64)
+    }
+
+    /// Rebuilds the index of owners unless it is complete. Of several that ask for it one does, and goes on when it is given up.
+    async fn complete_index(&self) -> Result<(), DriverError> {
+        let purpose = "look for the index of owners";
+        if self.run(purpose, Files::is_indexed).await? {
+            return Ok(());
+        }
+        let driver = self.clone();
+        RunToEnd::new(Box::pin(async move {
+            let _turn = driver.indexing.lock().await;
+            match driver.run(purpose, Files::is_indexed).await? {
+                true => Ok(()),
+                false => driver.rebuild_owner_index().await.map(drop),
+            }
+        }))
+        .await
+    }
+
+    /// Asks `visit` about every record that may be the owner's, and gathers its answers.
+    async fn gather_of_owner<T: Send + 'static>(
+        &self,
+        purpose: &'static str,
+        owner: &str,
+        visit: impl Fn(&Files, &StoreKey, &str) -> io::Result<Option<T>> + Send + 'static,
+    ) -> Result<Vec<T>, DriverError> {
+        self.complete_index().await?;
+        let owner: Arc<str> = owner.into();
+        let asked = owner.clone();
+        let gathered = self.gather(
+            purpose,
+            move |files| Ok(walk::batches(files.keys_of(&asked)?)),
+            move |files, found| match found {
+                Found::Record(key) => visit(files, key, &owner),
+                _ => Ok(None),
+            },
+        );
+        gathered.await?.complete().map_err(|error| self.error(purpose, &error))
+    }
+
     /// Runs `work` where it may block. It runs to its end although the caller hangs up.
     async fn run<T: Send + 'static>(
         &self,
@@ -101,19 +160,27 @@ impl FileDriver {
         }
     }
 
-    /// Asks `visit` about every file, a batch at a time, and gathers its answers.
-    async fn walk<T, V>(&self, purpose: &'static str, visit: V) -> Result<Gathered<T>, DriverError>
+    /// Asks `visit` about files, a batch at a time, and gathers its answers.
+    async fn gather<T, F, V>(
+        &self,
+        purpose: &'static str,
+        files: impl FnOnce(&Files) -> io::Result<F> + Send + 'static,
+        visit: V,
+    ) -> Result<Gathered<T>, DriverError>
     where
         T: Send + 'static,
+        F: Iterator<Item = Batch> + Send + 'static,
         V: Fn(&Files, &Found) -> io::Result<Option<T>> + Send + 'static,
     {
-        let mut walk = self.run(purpose, |files| Walk::new(&files.root)).await?;
+        let mut batches = self.run(purpose, files).await?;
         let (mut gathered, mut visit, mut more) = (Gathered::default(), visit, true);
         while more {
-            (walk, gathered, visit, more) = self
+            (batches, gathered, visit, more) = self
                 .run(purpose, move |files| {
-                    let more = gathered.batch(&mut walk, |found| visit(files, found));
-                    Ok((walk, gathered, visit, more))
+                    let batch = batches.next();
+                    let more = batch.is_some();
+                    gathered.batch(batch.unwrap_or_default(), |found| visit(files, found));
+                    Ok((batches, gathered, visit, more))
                 })
                 .await?;
         }
@@ -142,7 +209,19 @@ impl Driver for FileDriver {
                 "the path of the session directory is empty, so that sessions would lie wherever the application was started: write a directory of their own",
             ));
         }
-        self.run("make the directory", Files::open).await
+        if !self.run("make the directory", Files::open).await? {
+            let driver = self.clone();
+            tokio::spawn(async move {
+                if let Err(error) = driver.complete_index().await {
+                    tracing::warn!(
+                        target: "session_schema",
+                        err = &error as &dyn std::error::Error,
+                        "the index of owners could not be completed; the next search for an owner's sessions tries again"
+                    );
+                }
+            });
+        }
+        Ok(())
     }
 
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
@@ -168,8 +247,13 @@ impl Driver for FileDriver {
     }
 
     async fn gc(&self) -> Result<u64, DriverError> {
-        let removed = self.walk("collect expired sessions", Files::collect).await?;
-        if let Some((error, failures)) = removed.failed {
+        let purpose = "collect expired sessions";
+        let records = |files: &Files| Walk::records(&files.root);
+        let entries = |files: &Files| Walk::entries(&files.root);
+        // The index comes after the records, so that of those that expired no entry is left.
+        let records = self.gather(purpose, records, Files::collect).await?;
+        let entries = self.gather(purpose, entries, Files::collect).await?;
+        for (error, failures) in records.failed.into_iter().chain(entries.failed) {
             let error = FileError::new("remove an expired file", &self.files.root, &error);
             tracing::warn!(
                 target: "session_schema",
@@ -178,7 +262,23 @@ impl Driver for FileDriver {
                 "expired session files could not be removed; the others were"
             );
         }
-        Ok(removed.answers.len() as u64)
+        let (mut removed, mut missing) = (0, Vec::new());
+        for collected in records.answers {
+            match collected {
+                Collected::Record => removed += 1,
+                Collected::NotIndexed(error) => missing.push(error),
+            }
+        }
+        if let Some(error) = missing.first() {
+            let error = FileError::new("add a session to the index of owners", &self.files.root, error);
+            tracing::warn!(
+                target: "session_schema",
+                err = &error as &dyn std::error::Error,
+                failures = missing.len(),
+                "sessions could not be added to the index of owners, where they were missing; the next sweep tries again"
+            );
+        }
+        Ok(removed)
     }
 
     fn owners(&self) -> Option<&dyn OwnerIndex> {
@@ -189,25 +289,42 @@ impl Driver for FileDriver {
 #[async_trait]
 impl OwnerIndex for FileDriver {
     async fn sessions_of(&self, owner: &str) -> Result<Vec<(StoreKey, Record)>, DriverError> {
-        let (purpose, owner) = ("look for an owner's sessions", owner.to_owned());
-        let live = self.walk(purpose, move |files, found| match found {
-            Found::Record(key) => Ok(files.of_owner(key, &owner)?.map(|record| (*key, record))),
-            Found::Temporary(_) => Ok(None),
+        let sessions = self.gather_of_owner("look for an owner's sessions", owner, |files, key, owner| {
+            Ok(files.of_owner(key, owner)?.map(|record| (*key, record)))
         });
-        live.await?.complete().map_err(|error| self.error(purpose, &error))
+        sessions.await
     }
 
-    /// Goes through all files even if one cannot be removed, and is an error then: not every session has ended.
+    /// Goes through all sessions of the owner even if one cannot be removed, and is an error then: not every session has ended.
     async fn destroy_sessions_of(&self, owner: &str, except: Option<&StoreKey>) -> Result<u64, DriverError> {
-        let (purpose, owner, except) = ("destroy an owner's sessions", owner.to_owned(), except.copied());
-        let destroyed = self.walk(purpose, move |files, found| match found {
-            Found::Record(key) if Some(*key) != except => Ok(files.destroy_of_owner(key, &owner)?.then_some(())),
-            _ => Ok(None),
+        let except = except.copied();
+        let destroyed = self.gather_of_owner("destroy an owner's sessions", owner, move |files, key, owner| {
+            let destroyed = Some(*key) != except && files.destroy_of_owner(key, owner)?;
+            Ok(destroyed.then_some(()))
         });
-        let destroyed = destroyed
-            .await?
-            .complete()
-            .map_err(|error| self.error(purpose, &error))?;
-        Ok(destroyed.len() as u64)
+        Ok(destroyed.await?.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn an_index_that_takes_its_time_keeps_nobody_from_using_sessions() {
+        let root = tempfile::tempdir().unwrap();
+        let before = FileDriver::new(root.path());
+        let key: StoreKey = "a-key".parse().unwrap();
+        let record = Record::new(b"{}".to_vec(), SystemTime::now() + Duration::from_secs(60)).with_owner("ann");
+        before.write(&key, &record, Expected::Absent).await.unwrap();
+        std::fs::remove_dir_all(root.path().join("owners")).unwrap();
+
+        let driver = FileDriver::new(root.path());
+        let turn = driver.indexing.clone().lock_owned().await;
+        driver.open().await.unwrap();
+        assert!(driver.read(&key).await.unwrap().is_some());
+        drop(turn);
+        assert_eq!(driver.sessions_of("ann").await.unwrap().len(), 1);
     }
 }

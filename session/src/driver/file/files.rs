@@ -10,6 +10,7 @@ use super::folder::{self, Folder};
 use super::format::{self, Head, Stored};
 use super::locked::{Locked, present};
 use super::name;
+use super::owners::{self, Noted, Owner};
 use super::walk::Found;
 use crate::clock::Clock;
 use crate::driver::{Expected, Written};
@@ -18,6 +19,27 @@ use crate::record::{Record, Version};
 
 /// No write takes that long: who made a temporary file that is so old is dead.
 const TEMPORARY_LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+/// A record that is to be stored.
+struct New {
+    record: Record,
+    content: Vec<u8>,
+}
+
+impl New {
+    fn of(record: Record) -> io::Result<Self> {
+        let content = format::encode(&record)?;
+        Ok(Self { record, content })
+    }
+}
+
+/// What a sweep did with a record.
+pub(super) enum Collected {
+    /// It had expired and is removed.
+    Record,
+    /// It is live, and could not be added to the index of owners, where it was missing.
+    NotIndexed(io::Error),
+}
 
 /// The directory of the sessions.
 #[derive(Clone)]
@@ -28,9 +50,23 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Makes the directory.
-    pub(super) fn open(&self) -> io::Result<()> {
-        folder::make_root(&self.root)
+    /// Makes the directory, and says whether the index of owners is complete.
+    pub(super) fn open(&self) -> io::Result<bool> {
+        folder::make_root(&self.root, self.fsync)?;
+        // Where nothing is yet, nothing has to be indexed: what comes is.
+        if !owners::is_complete(&self.root)? && fs::read_dir(&*self.root)?.next().is_none() {
+            self.set_indexed()?;
+        }
+        owners::is_complete(&self.root)
+    }
+
+    /// Whether every record that names an owner is in the index. In a directory that does not exist every one is.
+    pub(super) fn is_indexed(&self) -> io::Result<bool> {
+        Ok(owners::is_complete(&self.root)? || present(fs::metadata(&self.root))?.is_none())
+    }
+
+    pub(super) fn set_indexed(&self) -> io::Result<()> {
+        owners::set_complete(&self.root, self.fsync)
     }
 
     /// The live record under `key`. It takes no lock: a file is never seen half-written.
@@ -47,49 +83,88 @@ impl Files {
     }
 
     pub(super) fn write(&self, key: &StoreKey, record: Record, expected: Expected) -> io::Result<Written> {
-        let name = name::of_record(key);
         let version = Version::random().map_err(io::Error::other)?;
-        let content = format::encode(&record.with_version(version))?;
+        let new = New::of(record.with_version(version))?;
         match expected {
-            Expected::Version(seen) => self.replace(&name, seen, version, &content),
-            Expected::Absent => self.create(&name, version, &content),
+            Expected::Version(seen) => self.replace(key, seen, &new),
+            Expected::Absent => self.create(key, &new),
         }
     }
 
-    fn replace(&self, name: &str, seen: Version, version: Version, content: &[u8]) -> io::Result<Written> {
-        self.locked(name, |locked, stored| match stored {
-            Stored { record, .. } if record.version() == seen => {
-                locked.replace(content)?;
-                Ok(Written::Done(version))
-            }
-            Stored { record, .. } => Ok(Written::Conflict(Some(record))),
-        })
-        .map(|written| written.unwrap_or(Written::Gone))
+    fn replace(&self, key: &StoreKey, seen: Version, new: &New) -> io::Result<Written> {
+        let written = self.locked(key, |locked, stored| match stored.record {
+            record if record.version() == seen => self.put(locked, key, record.owner(), new),
+            record => Ok(Written::Conflict(Some(record))),
+        });
+        Ok(written?.unwrap_or(Written::Gone))
     }
 
-    fn create(&self, name: &str, version: Version, content: &[u8]) -> io::Result<Written> {
-        let folder = Folder::make(&self.root, name::of_folder(name), self.fsync)?;
+    fn create(&self, key: &StoreKey, new: &New) -> io::Result<Written> {
+        let name = name::of_record(key);
+        let folder = Folder::make(&self.root, &[name::of_folder(&name)], self.fsync)?;
         loop {
-            if let Some(locked) = Locked::find(&folder, name)? {
+            if let Some(locked) = Locked::find(&folder, &name)? {
                 let current = locked.stored()?.record;
                 if !self.is_past(current.expires_at()) {
                     return Ok(Written::Conflict(Some(current)));
                 }
-                locked.replace(content)?;
-                return Ok(Written::Done(version));
+                return self.put(locked, key, current.owner(), new);
             }
-            if folder.create(name, content)? {
-                return Ok(Written::Done(version));
+            let _noted = self.note(key, None, new.record.owner())?;
+            if folder.create(&name, &new.content)? {
+                return Ok(Written::Done(new.record.version()));
             }
             // Another request was faster; what it made is looked at next.
         }
     }
 
+    /// Puts a record in the place of one that named `before`.
+    fn put(&self, locked: Locked<'_>, key: &StoreKey, before: Option<&str>, new: &New) -> io::Result<Written> {
+        let owner = new.record.owner();
+        let noted = self.note(key, before, owner)?;
+        locked.replace(&new.content)?;
+        drop(noted);
+        if before != owner {
+            self.forget(key, before);
+        }
+        Ok(Written::Done(new.record.version()))
+    }
+
+    /// Makes the entry of a session that is to be `owner`'s and was, by its record, whose nobody else changes, `before`'s. What is returned is held until
+    /// the record is written.
+    ///
+    /// A record that names the owner has an entry already. That it has is looked at all the same: an earlier version of the driver wrote none.
+    fn note(&self, key: &StoreKey, before: Option<&str>, owner: Option<&str>) -> io::Result<Option<Noted>> {
+        let Some(name) = owner else { return Ok(None) };
+        let index = Owner::named(&self.root, name);
+        if before == owner && index.has(key)? {
+            return Ok(None);
+        }
+        index.note(key, self.fsync).map(Some)
+    }
+
+    /// Removes the entry of a session that is no longer `owner`'s. If it cannot be removed now, the next sweep tries again, and tells of it.
+    fn forget(&self, key: &StoreKey, owner: Option<&str>) {
+        if let Some(owner) = owner {
+            let owner = Owner::named(&self.root, owner);
+            drop(owner.forget(key, || self.is_named(key, &owner)));
+        }
+    }
+
+    /// Whether the record under `key` names `owner`, be it expired or not.
+    fn is_named(&self, key: &StoreKey, owner: &Owner<'_>) -> io::Result<bool> {
+        let head = self.head(key)?;
+        Ok(head.is_some_and(|(_, head)| owner.is(head.owner.as_deref())))
+    }
+
     pub(super) fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> io::Result<bool> {
-        let touched = self.locked(&name::of_record(key), |locked, stored| match stored {
+        let touched = self.locked(key, |locked, stored| match stored {
             // Left as it is, for somebody to look at, and to go when its time has come.
             Stored { damaged: true, .. } => Ok(()),
-            Stored { record, .. } => locked.replace(&format::encode(&record.with_expires_at(expires_at))?),
+            Stored { record, .. } => {
+                let new = New::of(record.with_expires_at(expires_at))?;
+                self.put(locked, key, new.record.owner(), &new).map(drop)
+            }
         });
         Ok(touched?.is_some())
     }
@@ -102,20 +177,69 @@ impl Files {
         let Some(locked) = Locked::find(&folder, &name)? else {
             return Ok(false);
         };
-        let live = !self.is_past(locked.head()?.expires_at);
-        locked.remove()?;
+        let head = locked.head()?;
+        let live = !self.is_past(head.expires_at);
+        self.remove(locked, key, &head)?;
         Ok(live)
     }
 
-    /// Removes a file that has expired or was abandoned; an answer stands for a record.
-    pub(super) fn collect(&self, found: &Found) -> io::Result<Option<()>> {
+    fn remove(&self, locked: Locked<'_>, key: &StoreKey, head: &Head) -> io::Result<()> {
+        locked.remove()?;
+        self.forget(key, head.owner.as_deref());
+        Ok(())
+    }
+
+    /// Removes what has expired, was abandoned, or leads nowhere. A live record gets the entry that it should have.
+    pub(super) fn collect(&self, found: &Found) -> io::Result<Option<Collected>> {
         match found {
-            Found::Temporary(path) => self.collect_temporary(path).map(|()| None),
-            Found::Record(key) => {
-                let removed = self.remove_if(key, |head| self.is_past(head.expires_at))?;
-                Ok(removed.then_some(()))
-            }
+            Found::Record(key) => return self.collect_record(key),
+            Found::Temporary(path) => self.collect_temporary(path)?,
+            Found::Entry(folder, key) => self.collect_entry(folder, key)?,
+            Found::Empty(path) => owners::remove_if_empty(path)?,
         }
+        Ok(None)
+    }
+
+    fn collect_record(&self, key: &StoreKey) -> io::Result<Option<Collected>> {
+        let Some((folder, head)) = self.head(key)? else {
+            return Ok(None);
+        };
+        let is_expired = |head: &Head| self.is_past(head.expires_at);
+        Ok(match is_expired(&head) {
+            true => self.remove_if(key, &folder, is_expired)?.then_some(Collected::Record),
+            false => self.index_head(key, &head).err().map(Collected::NotIndexed),
+        })
+    }
+
+    fn collect_entry(&self, folder: &str, key: &StoreKey) -> io::Result<()> {
+        let owner = Owner::of_folder(&self.root, folder.to_owned());
+        let is_named = || self.is_named(key, &owner);
+        // Most are needed: those are not locked.
+        if is_named()? {
+            Ok(())
+        } else {
+            owner.forget(key, is_named)
+        }
+    }
+
+    /// Makes the entry that a record should have, and says whether it was missing.
+    pub(super) fn index(&self, found: &Found) -> io::Result<Option<()>> {
+        let Found::Record(key) = found else { return Ok(None) };
+        let Some((_, head)) = self.head(key)? else {
+            return Ok(None);
+        };
+        Ok(self.index_head(key, &head)?.map(drop))
+    }
+
+    /// The record may have changed since its head was read: then it is one entry too many.
+    fn index_head(&self, key: &StoreKey, head: &Head) -> io::Result<Option<Noted>> {
+        let owner = head.owner.as_deref();
+        self.note(key, owner, owner)
+    }
+
+    /// The keys of the sessions that may be the owner's.
+    pub(super) fn keys_of(&self, owner: &str) -> io::Result<Vec<StoreKey>> {
+        Owner::named(&self.root, owner).keys()
     }
 
     fn collect_temporary(&self, path: &Path) -> io::Result<()> {
@@ -141,22 +265,25 @@ impl Files {
 
     /// Removes the record under `key` if it is a live one of `owner`; says whether it was.
     pub(super) fn destroy_of_owner(&self, key: &StoreKey, owner: &str) -> io::Result<bool> {
-        self.remove_if(key, |head| self.is_live_of(head, owner))
+        let is_owners = |head: &Head| self.is_live_of(head, owner);
+        match self.head(key)? {
+            Some((folder, head)) if is_owners(&head) => self.remove_if(key, &folder, is_owners),
+            _ => Ok(false),
+        }
     }
 
-    /// Removes a record that is `unwanted`, which is asked once more when the record is locked: it may have changed meanwhile.
-    fn remove_if(&self, key: &StoreKey, unwanted: impl Fn(&Head) -> bool) -> io::Result<bool> {
-        let Some((folder, head)) = self.head(key)? else {
+    /// Removes a record that is `unwanted`, which is asked when the record is locked: it may have changed since it was looked at.
+    fn remove_if(&self, key: &StoreKey, folder: &Folder, unwanted: impl Fn(&Head) -> bool) -> io::Result<bool> {
+        let name = name::of_record(key);
+        let Some(locked) = Locked::find(folder, &name)? else {
             return Ok(false);
         };
+        let head = locked.head()?;
         if !unwanted(&head) {
             return Ok(false);
         }
-        let name = name::of_record(key);
-        match Locked::find(&folder, &name)? {
-            Some(locked) if unwanted(&locked.head()?) => locked.remove().map(|()| true),
-            _ => Ok(false),
-        }
+        self.remove(locked, key, &head)?;
+        Ok(true)
     }
 
     /// What the file under `key` says before its payload, and the folder it is in.
@@ -171,12 +298,17 @@ impl Files {
         }
     }
 
-    /// Does `change` to the live record in the file `name`, which nobody else changes meanwhile; `None` when there is none.
-    fn locked<T>(&self, name: &str, change: impl FnOnce(Locked<'_>, Stored) -> io::Result<T>) -> io::Result<Option<T>> {
-        let Some(folder) = self.folder(name)? else {
+    /// Does `change` to the live record under `key`, which nobody else changes meanwhile; `None` when there is none.
+    fn locked<T>(
+        &self,
+        key: &StoreKey,
+        change: impl FnOnce(Locked<'_>, Stored) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        let name = name::of_record(key);
+        let Some(folder) = self.folder(&name)? else {
             return Ok(None);
         };
-        let Some(locked) = Locked::find(&folder, name)? else {
+        let Some(locked) = Locked::find(&folder, &name)? else {
             return Ok(None);
         };
         let stored = locked.stored()?;
@@ -187,7 +319,7 @@ impl Files {
     }
 
     fn folder(&self, name: &str) -> io::Result<Option<Folder>> {
-        Folder::find(&self.root, name::of_folder(name), self.fsync)
+        Folder::find(&self.root, &[name::of_folder(name)], self.fsync)
     }
 
     fn is_live_of(&self, head: &Head, owner: &str) -> bool {
@@ -203,37 +335,138 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::file::walk::Walk;
     use std::cell::Cell;
 
     fn record(files: &Files, owner: &str) -> Record {
         Record::new(b"{}".to_vec(), files.clock.now() + Duration::from_secs(60)).with_owner(owner)
     }
 
-    #[test]
-    fn a_record_that_changes_hands_before_it_is_locked_is_not_removed() {
-        let root = tempfile::tempdir().unwrap();
-        let files = Files {
+    fn files(root: &tempfile::TempDir) -> Files {
+        Files {
             root: root.path().into(),
             clock: Arc::new(crate::clock::SystemClock),
             fsync: false,
-        };
-        let key: StoreKey = "a-key".parse().unwrap();
-        let Written::Done(version) = files.write(&key, record(&files, "ann"), Expected::Absent).unwrap() else {
-            panic!("nothing was there");
-        };
-        let asked = Cell::new(0);
-        let removed = files.remove_if(&key, |head| {
-            asked.set(asked.get() + 1);
-            let anns = files.is_live_of(head, "ann");
-            if asked.get() == 1 {
-                // Between the first look and the lock somebody else signs in.
-                files
-                    .write(&key, record(&files, "bob"), Expected::Version(version))
-                    .unwrap();
-            }
-            anns
-        });
-        assert!(!removed.unwrap() && asked.get() == 2);
+        }
+    }
+
+    fn write(files: &Files, key: &StoreKey, owner: &str, expected: Expected) -> Version {
+        match files.write(key, record(files, owner), expected).unwrap() {
+            Written::Done(version) => version,
+            other => panic!("expected `Written::Done`, got {other:?}"),
+        }
+    }
+
+    /// A sweep of the index alone.
+    fn sweep(files: &Files) {
+        for found in Walk::entries(&files.root).unwrap().flatten() {
+            files.collect(&found.unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_record_that_changes_hands_before_it_is_locked_is_not_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let (files, key) = (files(&root), "a-key".parse().unwrap());
+        let version = write(&files, &key, "ann", Expected::Absent);
+        let is_anns = |head: &Head| files.is_live_of(head, "ann");
+        let (folder, head) = files.head(&key).unwrap().unwrap();
+        assert!(is_anns(&head));
+        // Between the first look and the lock somebody else signs in.
+        write(&files, &key, "bob", Expected::Version(version));
+        assert!(!files.remove_if(&key, &folder, is_anns).unwrap());
         assert_eq!(files.read(&key).unwrap().unwrap().owner(), Some("bob"));
+    }
+
+    #[test]
+    fn an_entry_is_not_swept_while_its_record_is_about_to_be_written() {
+        let root = tempfile::tempdir().unwrap();
+        let (files, key) = (files(&root), "a-key".parse().unwrap());
+        for number in 0..2 {
+            let noted: Vec<_> = (0..=number)
+                .map(|_| files.note(&key, None, Some("ann")).unwrap().unwrap())
+                .collect();
+            for noted in noted {
+                sweep(&files);
+                assert_eq!(files.keys_of("ann").unwrap(), [key]);
+                drop(noted);
+            }
+            // Nobody is going to write it any more.
+            sweep(&files);
+            assert_eq!(files.keys_of("ann").unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn an_entry_is_not_swept_though_its_record_is_written_just_before_it_would_be_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let (files, key) = (files(&root), "a-key".parse().unwrap());
+        let owner = Owner::named(&files.root, "ann");
+        drop(files.note(&key, None, Some("ann")).unwrap());
+        let asked = Cell::new(false);
+        let is_named = || {
+            asked.set(true);
+            files.is_named(&key, &owner)
+        };
+        // The sweep has found no record. Then one is written, and only then the entry is locked.
+        write(&files, &key, "ann", Expected::Absent);
+        owner.forget(&key, is_named).unwrap();
+        assert!(asked.get());
+        assert_eq!(files.keys_of("ann").unwrap(), [key]);
+    }
+
+    #[test]
+    fn a_record_is_not_written_before_an_entry_that_is_being_removed_is_made_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let (files, key) = (files(&root), "a-key".parse().unwrap());
+        let owner = Owner::named(&files.root, "ann");
+        drop(files.note(&key, None, Some("ann")).unwrap());
+        std::thread::scope(|threads| {
+            let mut writer = None;
+            let (tell, told) = std::sync::mpsc::channel();
+            let (files, key) = (&files, &key);
+            let removed = owner.forget(key, || {
+                // The entry is locked and is going to be removed, and somebody signs in.
+                writer = Some(threads.spawn(move || {
+                    tell.send(()).unwrap();
+                    write(files, key, "ann", Expected::Absent)
+                }));
+                told.recv().unwrap();
+                for _ in 0..1000 {
+                    std::thread::yield_now();
+                }
+                assert!(files.read(key).unwrap().is_none());
+                Ok(false)
+            });
+            removed.unwrap();
+            writer.unwrap().join().unwrap();
+        });
+        assert_eq!(files.keys_of("ann").unwrap(), [key]);
+        assert_eq!(files.read(&key).unwrap().unwrap().owner(), Some("ann"));
+    }
+
+    #[test]
+    fn nothing_is_left_in_the_index_of_a_session_that_is_gone_or_anothers() {
+        let root = tempfile::tempdir().unwrap();
+        let (files, key) = (files(&root), "a-key".parse().unwrap());
+        let owners = || -> Vec<_> {
+            let folder = root.path().join("owners").join(name::of_folder(&name::of_owner("ann")));
+            fs::read_dir(folder).map_or(Vec::new(), |found| {
+                found.map(|owner| owner.unwrap().file_name()).collect()
+            })
+        };
+        let version = write(&files, &key, "ann", Expected::Absent);
+        assert_eq!(owners().len(), 1);
+        let version = write(&files, &key, "bob", Expected::Version(version));
+        assert_eq!((files.keys_of("ann").unwrap(), owners()), (Vec::new(), Vec::new()));
+        write(&files, &key, "ann", Expected::Version(version));
+        assert!(files.destroy(&key).unwrap());
+        assert_eq!((files.keys_of("ann").unwrap(), owners()), (Vec::new(), Vec::new()));
+        // What a process leaves that dies between two steps.
+        drop(files.note(&key, None, Some("ann")).unwrap());
+        fs::create_dir_all(root.path().join("owners/73").join("73".repeat(32))).unwrap();
+        sweep(&files);
+        assert_eq!(owners(), Vec::<std::ffi::OsString>::new());
+        assert_eq!(fs::read_dir(root.path().join("owners/73")).unwrap().count(), 0);
     }
 }

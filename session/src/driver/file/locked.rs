@@ -1,7 +1,8 @@
 //! One writer per record, across threads and processes, without lock files.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
+use std::path::Path;
 
 use same_file::Handle;
 
@@ -23,19 +24,8 @@ pub(super) struct Locked<'a> {
 impl<'a> Locked<'a> {
     /// Waits for the lock of the file `name`; `None` when there is no such file.
     pub(super) fn find(folder: &'a Folder, name: &'a str) -> io::Result<Option<Self>> {
-        let path = folder.path(name);
-        loop {
-            let Some(file) = present(File::open(&path))? else {
-                return Ok(None);
-            };
-            let file = Handle::from_file(file)?;
-            lock(file.as_file())?;
-            match present(Handle::from_path(&path))? {
-                Some(current) if current == file => return Ok(Some(Self { folder, name, file })),
-                Some(_replaced) => {}
-                None => return Ok(None),
-            }
-        }
+        let file = hold(&folder.path(name), |file| file.lock().map(|()| true))?;
+        Ok(file.map(|file| Self { folder, name, file }))
     }
 
     /// What stands in the file.
@@ -68,12 +58,38 @@ pub(super) fn present<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-fn lock(file: &File) -> io::Result<()> {
+/// Waits for the lock of the file at `path`, which several may share; `None` when there is no such file.
+pub(super) fn shared(path: &Path) -> io::Result<Option<Handle>> {
+    hold(path, |file| file.lock_shared().map(|()| true))
+}
+
+/// The lock of the file at `path`, for its holder alone; `None` when somebody else has it, or there is no such file.
+pub(super) fn if_free(path: &Path) -> io::Result<Option<Handle>> {
+    hold(path, |file| match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    })
+}
+
+/// The file at `path` once `lock` has locked it: `None` when it says that it did not, or when there is no such file.
+fn hold(path: &Path, lock: impl Fn(&File) -> io::Result<bool>) -> io::Result<Option<Handle>> {
     loop {
-        match file.lock() {
+        let Some(file) = present(File::open(path))? else {
+            return Ok(None);
+        };
+        let file = Handle::from_file(file)?;
+        match lock(file.as_file()) {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
             // A signal came while waiting.
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => return result,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        match present(Handle::from_path(path))? {
+            Some(current) if current == file => return Ok(Some(file)),
+            Some(_replaced) => {}
+            None => return Ok(None),
         }
     }
 }

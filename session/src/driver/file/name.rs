@@ -1,8 +1,14 @@
-//! Which file a record is in.
+//! Which file a record is in, and what the files and folders of the index of owners are called.
+
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
 
 use crate::id::StoreKey;
 
 const SUFFIX: &str = ".session";
+const ENTRY_SUFFIX: &str = ".owned";
+/// The length of an owner's folder's name.
+const HASH_LEN: usize = 64;
 const TEMPORARY_PREFIX: &str = ".session-";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 const TEMPORARY_RANDOM: usize = 12;
@@ -12,18 +18,37 @@ const TEMPORARY_RANDOM: usize = 12;
 /// A capital letter is written `=` and its small one, because some file systems hold `A` and `a` for the same name and two
 /// sessions must not. Keys that are hashes have none.
 pub(super) fn of_record(key: &StoreKey) -> String {
-    let mut name = String::with_capacity(key.as_str().len() + SUFFIX.len());
+    spell(key, SUFFIX)
+}
+
+/// The name of a key's file in the folder of an owner: as [`of_record`], with another end.
+pub(super) fn of_entry(key: &StoreKey) -> String {
+    spell(key, ENTRY_SUFFIX)
+}
+
+fn spell(key: &StoreKey, suffix: &str) -> String {
+    let mut name = String::with_capacity(key.as_str().len() + suffix.len());
     for letter in key.as_str().chars() {
         if letter.is_ascii_uppercase() {
             name.push('=');
         }
         name.push(letter.to_ascii_lowercase());
     }
-    name.push_str(SUFFIX);
+    name.push_str(suffix);
     name
 }
 
-/// The folder of the file `name`: its first two characters, or the only one before the suffix. So no folder holds more than one in 256 of the
+/// The name of an owner's folder: a hash, because an owner may be called anything, at any length.
+pub(super) fn of_owner(owner: &str) -> String {
+    HEXLOWER.encode(&Sha256::digest(owner))
+}
+
+/// Whether an owner's folder may be called `name`.
+pub(super) fn is_owner(name: &str) -> bool {
+    name.len() == HASH_LEN && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The folder of the file `name`, or of the owner's folder `name`: its first two characters, or the only one before the suffix. So no folder holds more than one in 256 of the
 /// sessions, and none can be called `.` or `..`.
 pub(super) fn of_folder(name: &str) -> &str {
     let stem = name.strip_suffix(SUFFIX).unwrap_or(name);
@@ -32,8 +57,17 @@ pub(super) fn of_folder(name: &str) -> &str {
 
 /// The key whose record is in `folder/name`, or `None` when no record is ever put there.
 pub(super) fn key(folder: &str, name: &str) -> Option<StoreKey> {
+    read(name, SUFFIX).filter(|_| of_folder(name) == folder)
+}
+
+/// The key whose file in an owner's folder is called `name`, or `None` when none is.
+pub(super) fn key_of_entry(name: &str) -> Option<StoreKey> {
+    read(name, ENTRY_SUFFIX)
+}
+
+fn read(name: &str, suffix: &str) -> Option<StoreKey> {
     let mut key = String::with_capacity(name.len());
-    let mut letters = name.strip_suffix(SUFFIX)?.chars();
+    let mut letters = name.strip_suffix(suffix)?.chars();
     while let Some(letter) = letters.next() {
         key.push(match letter {
             '=' => letters.next()?.to_ascii_uppercase(),
@@ -42,7 +76,7 @@ pub(super) fn key(folder: &str, name: &str) -> Option<StoreKey> {
     }
     let key: StoreKey = key.parse().ok()?;
     // Spelled back, so that a key has one file only.
-    (of_record(&key) == name && of_folder(name) == folder).then_some(key)
+    (spell(&key, suffix) == name).then_some(key)
 }
 
 /// How temporary files are named: never as a record's.
@@ -77,6 +111,9 @@ mod tests {
             let (first, second) = (of_record(&one), of_record(&other));
             prop_assert_eq!(one == other, first.eq_ignore_ascii_case(&second));
             prop_assert_eq!(key(of_folder(&first), &first), Some(one));
+            let (first, second) = (of_entry(&one), of_entry(&other));
+            prop_assert_eq!(one == other, first.eq_ignore_ascii_case(&second));
+            prop_assert_eq!(key_of_entry(&first), Some(one));
         }
 
         #[test]
@@ -104,6 +141,22 @@ mod tests {
             (of_folder(&name), name.as_str()),
             ("e3", format!("{hash}.session").as_str())
         );
+    }
+
+    #[test]
+    fn an_owner_is_not_told_by_the_name_of_its_folder() {
+        let long = "o".repeat(100_000);
+        for owner in ["", "ann", "..", "/", "a/b", "\0", "\u{1f600}", &long] {
+            let name = of_owner(owner);
+            assert!(
+                is_owner(&name) && is_owner(&format!("{:0<64}", of_folder(&name))),
+                "{name}"
+            );
+        }
+        assert_ne!(of_owner("ann"), of_owner("ann "));
+        for name in ["", "ann", "complete", &"0".repeat(63), &"A".repeat(64), &"g".repeat(64)] {
+            assert!(!is_owner(name), "{name}");
+        }
     }
 
     #[test]

@@ -5,77 +5,162 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::locked::present;
-use super::name;
+use super::{name, owners};
 use crate::id::StoreKey;
 
 /// How many entries are looked at in one go.
 const BATCH: usize = 256;
 
-/// A walk through the folders of a directory. It finds what the driver has written and nothing else, and goes through no symbolic link.
+/// A walk through folders of the driver. It finds what the driver has written and nothing else, and goes through no symbolic link. It goes on behind
+/// what cannot be read.
 #[derive(Debug)]
 pub(super) struct Walk {
-    /// What is still to come; `None` when there is no directory.
-    folders: Option<ReadDir>,
-    /// The folder it is in, and what is still to come of it.
-    files: Option<(String, ReadDir)>,
+    /// The folders that are being gone through, each in the one before it.
+    open: Vec<Open>,
+    kind: Kind,
 }
 
-/// A file that the driver has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// `root/ab/`
+    Records,
+    /// `root/owners/ab/ab.../`
+    Entries,
+}
+
+impl Kind {
+    /// How many folders deep the files are.
+    fn depth(self) -> usize {
+        match self {
+            Self::Records => 2,
+            Self::Entries => 3,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Open {
+    path: PathBuf,
+    name: String,
+    entries: ReadDir,
+    is_empty: bool,
+}
+
+/// Something that the driver has written.
 #[derive(Debug)]
 pub(super) enum Found {
     /// The record of this key.
     Record(StoreKey),
     /// One that is to become a record, if its writer still lives.
     Temporary(PathBuf),
+    /// An entry of the index: the name of the owner's folder, and the key.
+    Entry(String, StoreKey),
+    /// An owner's folder in which nothing was.
+    Empty(PathBuf),
 }
 
+/// Some files, perhaps none, and what could not be read.
+pub(super) type Batch = Vec<io::Result<Found>>;
+
 impl Walk {
-    /// A walk that is yet to begin. A directory that does not exist has no files.
-    pub(super) fn new(root: &Path) -> io::Result<Self> {
-        Ok(Self {
-            folders: present(fs::read_dir(root))?,
-            files: None,
-        })
+    /// A walk through the records, and what is to become one. A directory that does not exist has none.
+    pub(super) fn records(root: &Path) -> io::Result<Self> {
+        Self::begin(root.to_owned(), Kind::Records)
     }
 
-    /// Some files, perhaps none; `None` at the end. After an error the walk goes on behind what could not be read.
-    pub(super) fn next(&mut self) -> io::Result<Option<Vec<Found>>> {
-        let Some((folder, mut files)) = self.files.take() else {
-            return self.enter();
-        };
-        let mut found = Vec::new();
-        for _ in 0..BATCH {
-            let Some(entry) = files.next() else {
-                return Ok(Some(found));
-            };
-            let entry = entry?;
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else { continue };
-            // Links and folders are not ours, whatever they are called.
-            if let Some(key) = name::key(&folder, name).filter(|_| is_file(&entry)) {
-                found.push(Found::Record(key));
-            } else if name::is_temporary(name) && is_file(&entry) {
-                found.push(Found::Temporary(entry.path()));
-            }
+    /// A walk through the index of owners.
+    pub(super) fn entries(root: &Path) -> io::Result<Self> {
+        match owners::index(root)? {
+            Some(index) => Self::begin(index.path(""), Kind::Entries),
+            None => Ok(Self {
+                open: Vec::new(),
+                kind: Kind::Entries,
+            }),
         }
-        self.files = Some((folder, files));
-        Ok(Some(found))
     }
 
-    /// Goes into the next folder.
-    fn enter(&mut self) -> io::Result<Option<Vec<Found>>> {
-        let Some(entry) = self.folders.as_mut().and_then(Iterator::next) else {
+    fn begin(path: PathBuf, kind: Kind) -> io::Result<Self> {
+        let mut walk = Self { open: Vec::new(), kind };
+        walk.enter(path, String::new())?;
+        Ok(walk)
+    }
+
+    /// Goes into a folder, if it is still there.
+    fn enter(&mut self, path: PathBuf, name: String) -> io::Result<()> {
+        let entries = present(fs::read_dir(&path))?;
+        self.open.extend(entries.map(|entries| Open {
+            path,
+            name,
+            entries,
+            is_empty: true,
+        }));
+        Ok(())
+    }
+
+    /// One step; `None` when it leads to nothing that is the driver's.
+    fn step(&mut self) -> io::Result<Option<Found>> {
+        let depth = self.open.len();
+        let Some(folder) = self.open.last_mut() else {
             return Ok(None);
         };
+        let Some(entry) = folder.entries.next() else {
+            let left = self.open.pop().filter(|left| left.is_empty);
+            let owners = left.filter(|_| self.kind == Kind::Entries && depth == self.kind.depth());
+            return Ok(owners.map(|folder| Found::Empty(folder.path)));
+        };
+        folder.is_empty = false;
         let entry = entry?;
-        if let Ok(name) = entry.file_name().into_string()
-            && name.len() <= 2
-            && entry.file_type()?.is_dir()
-        {
-            self.files = present(fs::read_dir(entry.path()))?.map(|files| (name, files));
+        let Ok(name) = entry.file_name().into_string() else {
+            return Ok(None);
+        };
+        if depth == self.kind.depth() {
+            return Ok(self.kind.file(&folder.name, &name, &entry));
         }
-        Ok(Some(Vec::new()))
+        if self.kind.is_folder(depth, &folder.name, &name) && entry.file_type()?.is_dir() {
+            self.enter(entry.path(), name)?;
+        }
+        Ok(None)
     }
+}
+
+impl Kind {
+    /// Whether a folder in another one, so deep, may be the driver's.
+    fn is_folder(self, depth: usize, parent: &str, name: &str) -> bool {
+        match depth {
+            1 => name.len() <= 2,
+            _ => name::is_owner(name) && name::of_folder(name) == parent,
+        }
+    }
+
+    /// What the file `folder/name` is. Links and folders are not the driver's, whatever they are called.
+    fn file(self, folder: &str, name: &str, entry: &fs::DirEntry) -> Option<Found> {
+        let found = match self {
+            Self::Records if name::is_temporary(name) => Found::Temporary(entry.path()),
+            Self::Records => Found::Record(name::key(folder, name)?),
+            Self::Entries => Found::Entry(folder.to_owned(), name::key_of_entry(name)?),
+        };
+        is_file(entry).then_some(found)
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        if self.open.is_empty() {
+            return None;
+        }
+        Some((0..BATCH).filter_map(|_| self.step().transpose()).collect())
+    }
+}
+
+/// The records of `keys`, a batch at a time.
+pub(super) fn batches(keys: Vec<StoreKey>) -> impl Iterator<Item = Batch> + Send + 'static {
+    let mut keys = keys.into_iter();
+    std::iter::from_fn(move || {
+        let batch: Batch = keys.by_ref().take(BATCH).map(|key| Ok(Found::Record(key))).collect();
+        (!batch.is_empty()).then_some(batch)
+    })
 }
 
 /// Whether it is a regular file; one that is gone meanwhile is none.
@@ -83,7 +168,7 @@ fn is_file(entry: &fs::DirEntry) -> bool {
     entry.file_type().is_ok_and(|kind| kind.is_file())
 }
 
-/// What was learned on a [`Walk`].
+/// What was learned about files.
 #[derive(Debug)]
 pub(super) struct Gathered<T> {
     pub(super) answers: Vec<T>,
@@ -101,21 +186,14 @@ impl<T> Default for Gathered<T> {
 }
 
 impl<T> Gathered<T> {
-    /// Asks `visit` about some more files, each of them whatever becomes of the others; says whether there may be more.
-    pub(super) fn batch(&mut self, walk: &mut Walk, visit: impl Fn(&Found) -> io::Result<Option<T>>) -> bool {
-        match walk.next() {
-            Ok(None) => return false,
-            Ok(Some(batch)) => {
-                for found in &batch {
-                    match visit(found) {
-                        Ok(answer) => self.answers.extend(answer),
-                        Err(error) => self.fail(error),
-                    }
-                }
+    /// Asks `visit` about the files of a batch, each of them whatever becomes of the others.
+    pub(super) fn batch(&mut self, batch: Batch, visit: impl Fn(&Found) -> io::Result<Option<T>>) {
+        for found in batch {
+            match found.and_then(|found| visit(&found)) {
+                Ok(answer) => self.answers.extend(answer),
+                Err(error) => self.fail(error),
             }
-            Err(error) => self.fail(error),
         }
-        true
     }
 
     fn fail(&mut self, error: io::Error) {
@@ -150,8 +228,10 @@ mod tests {
     }
 
     fn gather(root: &Path, visit: impl Fn(&Found) -> io::Result<Option<()>>) -> Gathered<()> {
-        let (mut walk, mut gathered) = (Walk::new(root).unwrap(), Gathered::default());
-        while gathered.batch(&mut walk, &visit) {}
+        let mut gathered = Gathered::default();
+        Walk::records(root)
+            .unwrap()
+            .for_each(|batch| gathered.batch(batch, &visit));
         gathered
     }
 
@@ -173,10 +253,7 @@ mod tests {
         for number in 0..4 * BOUND {
             fs::write(folder.join(format!("foreign{number}")), "").unwrap();
         }
-        let (mut walk, mut found) = (Walk::new(root.path()).unwrap(), Vec::new());
-        while let Some(batch) = walk.next().unwrap() {
-            found.push(batch.len());
-        }
+        let found: Vec<_> = Walk::records(root.path()).unwrap().map(|batch| batch.len()).collect();
         assert_eq!(found.iter().sum::<usize>(), 2 * BOUND);
         assert!(found.iter().all(|&files| files <= BOUND), "{found:?}");
         // Most of the entries are nobody's, and cost as much.
