@@ -29,8 +29,6 @@ pub(crate) struct Slot {
     touched: bool,
     /// Its maker had it for a new id, and took it back.
     given_up: bool,
-    /// Where the session was first, before it was given its ids.
-    root: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -122,8 +120,8 @@ struct Ended {
 struct Ending {
     owner: &'static str,
     begun: SystemTime,
-    /// Where the session is that is to be spared, and where it was first.
-    spared: Option<(usize, usize)>,
+    /// The session that is to be spared, as long as it goes by this id: who has given it another one may be somebody else.
+    spared: Option<usize>,
     /// Sessions that have been the owner's ever since: they have to end.
     bound: Vec<usize>,
     ended: u64,
@@ -184,7 +182,7 @@ struct Save {
     ended_live: bool,
     /// Whose session it was when it was loaded, and what was last seen in its place.
     owner: Option<&'static str>,
-    seen: Content,
+    seen: Vec<Content>,
     /// The session had ended before the new record was written.
     ended_before: bool,
     /// The new record was not found any more.
@@ -638,7 +636,7 @@ impl Model {
     /// From nobody to somebody: a new id. From somebody to anybody else: the end, followed by the request's own changes.
     pub(crate) fn set_owner(&mut self, request: usize, owner: Option<&'static str>) {
         let present = self.requests[request].view.owner;
-        if present.is_some() && present != owner {
+        if present.is_some() && present != owner || owner.is_none() && self.has_owner(request) {
             self.counts.changes_of_owner += 1;
             self.start_over(request);
         }
@@ -658,6 +656,13 @@ impl Model {
             _ => {}
         }
         self.make(request, vec![Change::Owner(owner)]);
+    }
+
+    /// Whether it is somebody's session, or was before it ended.
+    pub(crate) fn has_owner(&self, request: usize) -> bool {
+        let asked = &self.requests[request];
+        let lost = asked.lost_owner.filter(|_| asked.origin == Some(Origin::Lost));
+        asked.view.owner.or(lost).is_some()
     }
 
     fn start_over(&mut self, request: usize) {
@@ -873,7 +878,7 @@ impl Model {
             for_response,
             ended_live: false,
             owner: saving.base.owner,
-            seen: saving.base.clone(),
+            seen: vec![saving.base.clone()],
             ended_before: false,
             unborn_is_gone: false,
             effect: None,
@@ -941,7 +946,9 @@ impl Model {
             _ => self.counts.sign_ins_refused += 1,
         }
         let may = self.may_refuse(request, save, kind);
-        self.check(may, || format!("{:?} of r{request} was refused without a reason: {kind:?}", save.kind));
+        self.check(may, || {
+            format!("{:?} of r{request} was refused without a reason: {kind:?}", save.kind)
+        });
         self.check(save.effect.is_none(), || "what was refused was stored".into());
         self.check_unborn(request);
         // Where the request has ended its session while it was saved, that stands.
@@ -952,10 +959,19 @@ impl Model {
         }
     }
 
+    /// The record under the new id has ended before the request knew of it: with all others of its owner, or because the save has taken longer than it lives.
+    fn is_overruled(&self, request: usize) -> bool {
+        let mut own = self.slots.iter().filter(|slot| slot.maker == request);
+        self.requests[request].overruled || own.any(|slot| self.now >= slot.expires_at)
+    }
+
     fn check_unborn(&mut self, request: usize) {
-        let left = self.slots.iter().any(|slot| slot.state == State::Unborn(request));
+        let is_left = |slot: &Slot| slot.state == State::Unborn(request) && self.now < slot.expires_at;
+        let left = self.slots.iter().any(is_left);
         let excused = self.requests[request].orphan_is_excused;
-        self.check(!left || excused, || format!("r{request} left a record that nobody knows of"));
+        self.check(!left || excused, || {
+            format!("r{request} left a record that nobody knows of")
+        });
     }
 
     fn may_refuse(&self, request: usize, save: &Save, kind: ErrorKind) -> bool {
@@ -977,7 +993,7 @@ impl Model {
                 ended.is_some_and(|ended| ended.by_owner && save.view.owner == ended.owner)
             }
             // All sessions of the owner ended at this moment.
-            _ if names_owner && self.requests[request].overruled => true,
+            _ if names_owner && self.is_overruled(request) => true,
             _ => {
                 let gone = slot.is_none_or(|slot| self.may_be_gone(slot, save.now));
                 names_owner && save.owner.is_some() && (gone || is_moved && save.kind == Kind::Renew)
@@ -1060,10 +1076,17 @@ impl Model {
     fn conclude_own(&mut self, request: usize, save: &Save) {
         if let Some(slot) = self.own_session(request, save) {
             let found = self.found(slot);
-            return self.settle(request, save, Effect { found, what: What::Renewed });
+            return self.settle(
+                request,
+                save,
+                Effect {
+                    found,
+                    what: What::Renewed,
+                },
+            );
         }
         if save.unborn_is_gone && !self.own_changes(save).is_empty() {
-            let overruled = self.requests[request].overruled;
+            let overruled = self.is_overruled(request);
             self.check(overruled, || format!("the own session of r{request} is gone"));
             self.check_welcome(request, save);
             return self.lose(request, None);
@@ -1094,20 +1117,20 @@ impl Model {
     /// The session of its own that a request has made, with what it had loaded, or, where that has ended, with its own changes only.
     fn own_session(&mut self, request: usize, save: &Save) -> Option<usize> {
         let is_own = |slot: &Slot| {
-            let dead = slot.state == State::Dead && !slot.given_up && !save.unborn_is_gone;
-            slot.maker == request && (slot.state == State::Unborn(request) || dead && slot.owned_by(save))
+            let dead = slot.state == State::Dead && !slot.given_up && slot.owned_by(save);
+            slot.maker == request && (slot.state == State::Unborn(request) || dead) && !save.unborn_is_gone
         };
         let at = self.slots.iter().rposition(is_own)?;
         self.counts.own_sessions += 1;
-        let kept = apply_all(&save.changes, &save.seen, false).unwrap_or_default();
-        let own = self.own_changes(save);
         let (record, ended) = (self.slots[at].record.clone(), !self.lives_on_from(save));
-        let whole = !save.ended_before && same_values(&kept, &record);
-        self.check(whole || ended, || {
+        let seen = save.seen.iter().filter(|_| !save.ended_before);
+        let mut kept = seen.filter_map(|content| apply_all(&save.changes, content, false).ok());
+        let whole = kept.find(|kept| same_values(kept, &record));
+        self.check(whole.is_some() || ended, || {
             format!("r{request} has a session of its own without what it had loaded, though that lives on")
         });
-        let mut content = if whole { kept } else { own };
-        self.counts.own_changes_only += u64::from(!whole);
+        self.counts.own_changes_only += u64::from(whole.is_none());
+        let mut content = whole.unwrap_or_else(|| self.own_changes(save));
         self.compare(&mut content, &record, request);
         let at_first = Some(record.expires_at());
         self.check_expiry_of(save.now, &content, record.expires_at(), at_first);
@@ -1144,10 +1167,7 @@ impl Model {
 
     /// Whether what a save was to store may come to nothing.
     fn may_be_lost(&self, request: usize, slot: usize, save: &Save) -> bool {
-        // A save that takes longer than the session is to live may find it expired under the new id already.
-        let mut given_up = self.slots.iter().filter(|slot| slot.given_up && slot.maker == request);
-        let too_late = given_up.any(|slot| self.now >= slot.expires_at);
-        self.may_be_gone(slot, save.now) || too_late || self.requests[request].overruled
+        self.may_be_gone(slot, save.now) || self.is_overruled(request)
     }
 
     /// The request learns what it has written.
@@ -1296,7 +1316,7 @@ impl Model {
         for slot in 0..self.slots.len() {
             if let State::Unborn(request) = self.slots[slot].state {
                 self.counts.orphans += 1;
-                let excused = self.requests[request].orphan_is_excused;
+                let excused = self.requests[request].orphan_is_excused || self.now >= self.slots[slot].expires_at;
                 self.check(excused, || format!("r{request} left a record that nobody knows of"));
             }
         }
@@ -1360,7 +1380,7 @@ impl Model {
         let seeing = &mut self.requests[request];
         if let Some(save) = &mut seeing.save {
             if !joined {
-                save.seen = content.clone();
+                save.seen.push(content.clone());
             }
             let writes = matches!(save.kind, Kind::Replace | Kind::Renew);
             save.may_misfit |= writes && apply_all(&save.changes, content, joined).is_err();
@@ -1485,7 +1505,6 @@ impl Model {
             maker: request,
             touched: false,
             given_up: false,
-            root: slot,
         });
         slot
     }
@@ -1495,7 +1514,6 @@ impl Model {
         match self.requests[request].save.as_ref().map(|save| save.kind) {
             Some(Kind::Renew) => {
                 if let Origin::Stored { slot: own } = self.saving_from(request) {
-                    self.slots[slot].root = self.slots[own].root;
                     let ended = !self.lives_on(own);
                     if let Some(save) = &mut self.requests[request].save {
                         save.ended_before = ended;
@@ -1591,7 +1609,9 @@ impl Model {
                 self.check(reached && loaded == owner, || {
                     format!("r{request} wrote into a session that is not its own")
                 });
-                self.check(record.owner() == owner, || {
+                // An id that this request has made, and that nobody has been told yet, is as good as another new one.
+                let untold = owner.is_none() && self.slots[slot].maker == request;
+                self.check(record.owner() == owner || untold, || {
                     format!("r{request} gave a session to somebody else under its old id")
                 });
                 let joined = own != slot;
@@ -1750,13 +1770,10 @@ impl Model {
 
     pub(crate) fn begin_ending(&mut self, request: usize, owner: &'static str, spared: Option<StoreKey>) {
         let spared = spared.and_then(|key| self.slot_of(&key));
-        let spared = spared.and_then(|slot| self.follow(slot, self.now));
-        let spared = spared.map(|slot| (slot, self.slots[slot].root));
+        let spared = spared.filter(|slot| self.is_live(*slot));
         let is_bound = |slot: &usize| {
             let found = &self.slots[*slot];
-            self.is_live(*slot)
-                && found.record.owner() == Some(owner)
-                && spared.is_none_or(|(_, root)| found.root != root)
+            self.is_live(*slot) && found.record.owner() == Some(owner) && spared != Some(*slot)
         };
         self.requests[request].ending = Some(Ending {
             owner,
@@ -1776,8 +1793,7 @@ impl Model {
             return self.violate("what has never been was ended");
         };
         ending.ended += 1;
-        // An id that was given up is followed for so long only.
-        let spared = ending.begun == self.now && ending.spared.is_some_and(|(spared, _)| spared == slot);
+        let spared = ending.spared == Some(slot);
         let state = self.slots[slot].state;
         self.check(!spared, || "the session that was to be spared was ended".into());
         match state {

@@ -424,16 +424,16 @@ impl Player {
             }
             Op::Forget(keys) => keys.iter().for_each(|key| model.forget(request, key)),
             // What belonged to an owner does not outlive them.
-            Op::Flush if model.requests[request].view.owner.is_some() => model.invalidate(request),
+            Op::Flush if model.has_owner(request) => model.invalidate(request),
             Op::Flush => {
                 model.requests[request].shown.clear();
                 let number = model.number();
                 model.make(request, vec![Change::Flush(number)]);
             }
             Op::Replace(content) => {
-                match model.requests[request].view.owner {
-                    Some(_) => model.invalidate(request),
-                    None => {
+                match model.has_owner(request) {
+                    true => model.invalidate(request),
+                    false => {
                         model.requests[request].shown.clear();
                         model.make(request, vec![Change::Clear]);
                     }

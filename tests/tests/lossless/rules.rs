@@ -264,11 +264,7 @@ pub(crate) fn apply_all(changes: &[Change], content: &Content, joined: bool) -> 
 
 /// All of the changes to a session that holds nothing. A CSRF token belongs to an id, and the id was another one.
 pub(crate) fn apply_to_nothing(changes: &[Change]) -> Applied {
-    let changes: Vec<Change> = changes
-        .iter()
-        .filter(|change| !change.is_of_token())
-        .cloned()
-        .collect();
+    let changes: Vec<Change> = changes.iter().filter(|change| !change.is_of_token()).cloned().collect();
     let to = Stored {
         joined: false,
         has_token: false,
