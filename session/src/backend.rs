@@ -13,17 +13,16 @@ use crate::driver::{Driver, RollingRead};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::{from_millis, to_millis};
 use crate::id::{SessionId, StoreKey};
+use crate::namespace::Namespace;
 use crate::payload::{Payload, key};
 use crate::record::Record;
 use crate::store::{Limited, Store};
-
-/// How many ids of one request are looked up.
-pub(crate) const CANDIDATES: usize = 8;
 
 /// Store, settings and clock of the sessions of a layer.
 pub(crate) struct Backend {
     pub(crate) store: Arc<Store>,
     pub(crate) settings: Settings,
+    pub(crate) namespace: Namespace,
     pub(crate) clock: SharedClock,
     pub(crate) cookie: CookieWriter,
 }
@@ -77,6 +76,7 @@ impl Backend {
     pub(crate) fn limited(&self) -> Limited<'_> {
         Limited {
             store: &self.store,
+            namespace: &self.namespace,
             limit: self.settings.store_timeout,
         }
     }
@@ -109,10 +109,7 @@ impl Backend {
 
     #[inline]
     pub(crate) fn key_of(&self, id: &SessionId) -> StoreKey {
-        match self.settings.raw_ids {
-            true => StoreKey::raw(id),
-            false => StoreKey::from(id),
-        }
+        self.namespace.key_of(id)
     }
 
     /// Where the session of an id is. Shared, so that what waits for the store holds a pointer and not two strings.
@@ -132,6 +129,7 @@ impl Backend {
         let driver = self.opened()?;
         let now = self.now();
         let record = driver.at_hand(&place.key, now)?;
+        let record = self.namespace.record_of_store(record);
         match self.judge(&record, now) {
             Verdict::Live => Some(Found::Session(Stored::new(place.clone(), record), now, None)),
             // What there is to say of it is said when the store has been asked.
@@ -150,7 +148,7 @@ impl Backend {
         let rolling = self.store.driver().rolling().filter(|_| may_prolong);
         let (mut at, mut moved) = (0, false);
         let mut next = |at| first.take().or_else(|| nth_id(at).map(|id| self.place_of(id)));
-        while let Some(place) = next(at).filter(|_| at < CANDIDATES) {
+        while let Some(place) = next(at) {
             if at == 0 {
                 self.open().await?;
             }
@@ -262,30 +260,36 @@ enum Verdict {
     Unreadable,
 }
 
-/// What stands in the place of a session that goes by a new id: where it is, as a store key, and how long requests that
-/// came under the old id may still follow. The moment is written down, so that a touch does not prolong it.
+/// What stands in the place of a session that goes by a new id: where it is, as a store key, and how long requests that were in flight
+/// may still follow it. The moment is written down, so that a touch does not prolong it.
 pub(crate) struct Mark {
     pub(crate) to: StoreKey,
     pub(crate) until: SystemTime,
+    /// Which [`Store`] has put it there: that one's cache has not had the session since.
+    pub(crate) by: u64,
 }
 
 impl Mark {
     pub(crate) fn in_payload(payload: &Payload) -> Option<Self> {
         let to: &str = serde_json::from_str(payload.get(key::MOVED)?).ok()?;
         let until = from_millis(payload.get(key::UNTIL)?)?;
+        let by = payload.get(key::BY).and_then(|by| by.parse().ok());
         Some(Self {
             to: to.parse().ok()?,
             until,
+            by: by.unwrap_or_default(),
         })
     }
 
     pub(crate) fn record(&self) -> Record {
         let text = format!(
-            r#"{{"{}":"{}","{}":{}}}"#,
+            r#"{{"{}":"{}","{}":{},"{}":{}}}"#,
             key::MOVED,
             self.to.as_str(),
             key::UNTIL,
-            to_millis(self.until)
+            to_millis(self.until),
+            key::BY,
+            self.by,
         );
         Record::new(text.into_bytes(), self.until)
     }

@@ -124,7 +124,7 @@ impl Change {
                 _ => {}
             },
             Self::Age(passing) => {
-                for (key, seen) in passing {
+                for (key, seen) in passing.iter() {
                     if draft.flash.find(key).is_some_and(|(stamp, _)| stamp == *seen) {
                         store(draft, key, None);
                     }
@@ -214,17 +214,21 @@ impl Change {
     }
 }
 
-/// The changes of a request, in order. Those under different keys may change places, but for a rename.
+/// The changes of a request, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Changes {
     /// `None`: a later change has made it superfluous.
     list: Vec<Option<Change>>,
+    /// How many of the list are `None`.
+    gone: usize,
     /// Where the last rename is behind. What a key held before it was renamed lives on under another, so changes before it stay as they are.
     begin: usize,
     /// Where the changes of each key are from there on, once there are [`FEW`] or more.
-    places: Option<HashMap<Arc<str>, Vec<usize>>>,
+    places: Option<Box<HashMap<Arc<str>, Vec<usize>>>>,
     /// Functions of the application that are not needed any more. They are dropped where no lock is held.
     unneeded: Vec<Change>,
+    /// They were made by a request that prolongs nothing.
+    pub(crate) keep_expiry: bool,
 }
 
 /// So many changes are looked through faster than a map.
@@ -314,7 +318,7 @@ impl Changes {
         Ok(())
     }
 
-    /// Remembers a change in the place of those that it makes superfluous.
+    /// Remembers a change, and drops those that it makes superfluous.
     fn add(&mut self, change: Change) {
         match &change {
             Change::Flush(_) | Change::RemoveAll => {
@@ -325,26 +329,42 @@ impl Changes {
                         self.remove(at);
                     }
                 }
-                self.list.retain(Option::is_some);
                 self.begin_anew();
+                self.list.push(Some(change));
             }
             Change::Rename { .. } => {
                 self.list.push(Some(change));
-                return self.begin_anew();
+                self.begin_anew();
             }
-            keyed if keyed.is_absolute() => {
-                if let Some(at) = keyed.key().and_then(|key| self.clear(key)) {
-                    self.list[at] = Some(change);
-                    return;
+            _ => {
+                if let Some(key) = change.key().filter(|_| change.is_absolute()) {
+                    self.clear(key);
                 }
+                self.list.push(Some(change));
+                self.note_places();
             }
-            _ => {}
         }
-        self.push(change);
     }
 
-    fn push(&mut self, change: Change) {
-        self.list.push(Some(change));
+    /// Whatever is in the list now stays as it is.
+    fn begin_anew(&mut self) {
+        self.close_gaps();
+        self.begin = self.list.len();
+    }
+
+    fn close_gaps(&mut self) {
+        if self.gone > 0 {
+            self.list.retain(Option::is_some);
+            self.gone = 0;
+        }
+        self.places = None;
+    }
+
+    /// Notes where the last change is, and all others if that has not been done though there are not few.
+    fn note_places(&mut self) {
+        if self.gone > self.list.len() / 2 {
+            self.close_gaps();
+        }
         let from = match &self.places {
             Some(_) => self.list.len() - 1,
             None if self.list.len() - self.begin < FEW => return,
@@ -358,12 +378,6 @@ impl Changes {
         }
     }
 
-    /// Whatever is in the list now stays as it is.
-    fn begin_anew(&mut self) {
-        self.begin = self.list.len();
-        self.places = None;
-    }
-
     /// Where the last change of a key is that is not to stay as it is.
     fn last_of(&self, key: &str) -> Option<usize> {
         if let Some(places) = &self.places {
@@ -374,23 +388,21 @@ impl Changes {
         Some(self.begin + at)
     }
 
-    /// Removes the changes of a key, and says where there is a place now for another.
-    fn clear(&mut self, key: &str) -> Option<usize> {
-        let place = self.last_of(key)?;
-        if let Some(places) = self.places.as_mut().and_then(|places| places.get_mut(key)) {
-            for at in std::mem::replace(places, vec![place]) {
-                self.remove(at);
-            }
-        } else {
-            while let Some(at) = self.last_of(key) {
-                self.remove(at);
-            }
+    /// Removes the changes of a key.
+    fn clear(&mut self, key: &str) {
+        if let Some(places) = &mut self.places {
+            let places = places.remove(key).unwrap_or_default();
+            places.into_iter().for_each(|at| self.remove(at));
+            return;
         }
-        Some(place)
+        while let Some(at) = self.last_of(key) {
+            self.unneeded.extend(self.list.remove(at).filter(Change::has_function));
+        }
     }
 
     fn remove(&mut self, at: usize) {
         self.unneeded.extend(self.list[at].take().filter(Change::has_function));
+        self.gone += 1;
     }
 }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD};
 use serde::{Deserialize, Deserializer};
 
-use crate::cookie::{CookieSettings, CookieWriter, SameSite};
+use crate::cookie::{CookieSettings, CookieWriter, HOST_NAME, PLAIN_NAME, SameSite};
 use crate::error::ConfigError;
+use crate::namespace::Namespace;
 
 #[cfg(test)]
 mod tests;
@@ -18,9 +19,12 @@ mod tests;
 /// The fewest bytes a key has: less than that can be guessed.
 const KEY_MIN: usize = 32;
 
+/// Minutes: 30 days, the longest that NIST SP 800-63B-4 allows before somebody has to sign in again.
+const ABSOLUTE_LIFETIME: u64 = 30 * 24 * 60;
+
 /// The settings of an application's sessions, as a file or the environment holds them.
 ///
-/// * Names and meanings are Goravel's, and so are the defaults, but for `secure` and `cookie`.
+/// * Names and meanings are Goravel's. The defaults are, too, but for `secure`, `cookie` and `absolute_lifetime`.
 /// * [`from_env`](Config::from_env) reads each from the variable `SESSION_` and its name: `SESSION_LIFETIME=30`.
 /// * With serde it is read from any format. What is left out has its default, an unknown name is an error.
 /// * Contradictions, such as a `__Host-` cookie with a domain, are an error where the settings are first used:
@@ -56,7 +60,8 @@ pub struct Config {
     pub files: PathBuf,
     /// Minutes between two removals of expired sessions from the store; with 0 or less there are none.
     pub gc_interval: i64,
-    /// The cookie's name.
+    /// The cookie's name. An empty one, the default, stands for `__Host-session` where `secure` is true, `path` is `/` and `domain` is unset,
+    /// and for `session` otherwise. Browsers let no other host, not even a sibling domain, set a cookie whose name begins with `__Host-`.
     pub cookie: String,
     /// The path below which browsers send the cookie.
     pub path: String,
@@ -72,16 +77,27 @@ pub struct Config {
     /// Whether browsers send the cookie with requests from other sites: `strict`, `lax` or `none`, in any case of
     /// letters.
     pub same_site: String,
+    /// Whether browsers keep the cookie apart for each site that embeds the application (CHIPS). Needs `secure`. Defaults to `false`.
+    pub partitioned: bool,
     /// The address of the database or server that keeps the sessions, for drivers that have one.
+    ///
+    /// Over a network that is not yours alone, have the server's certificate checked: `postgres://...?sslmode=verify-full`,
+    /// `mysql://...?ssl-mode=VERIFY_IDENTITY`, `rediss://...`. Without that, PostgreSQL and MySQL use TLS only if the server offers it and
+    /// believe any certificate, and `redis://` uses none.
     #[serde(deserialize_with = "none_if_empty")]
     pub url: Option<String>,
-    /// Minutes after which a session expires although it is used. Whichever of this and `lifetime` ends first counts.
+    /// Minutes after which a session expires although it is used. Defaults to 43,200, which is 30 days; `None` and `Some(0)` set no limit.
+    /// Whichever of this and `lifetime` ends first counts.
     pub absolute_lifetime: Option<u64>,
     /// Whether the store sees session ids as they are, instead of hashed. Only for a store shared with another
     /// framework: a copy of such a store opens every session in it. So does whatever holds a store key, which is the id
     /// then: [`StoredSession::key`](crate::StoredSession::key), and for half a minute, under the old id, the mark of a
     /// session that was given a new one.
     pub raw_ids: bool,
+    /// Keeps the sessions of one application apart from those of another over the same store: see
+    /// [`SessionLayer::with_namespace`](crate::SessionLayer::with_namespace). `None` stands for the cookie's name, and for no namespace where that is
+    /// `__Host-session` or `session`; so does an empty `SESSION_NAMESPACE`. `Some` of an empty text is no namespace.
+    pub namespace: Option<String>,
     /// Reserved for the key that will encrypt sessions in the store: setting it is an error until encryption exists.
     #[serde(deserialize_with = "none_if_empty")]
     pub key: Option<String>,
@@ -96,15 +112,17 @@ impl Default for Config {
             expire_on_close: false,
             files: "storage/framework/sessions".into(),
             gc_interval: 30,
-            cookie: cookie.name,
+            cookie: String::new(),
             path: cookie.path,
             domain: cookie.domain,
             secure: cookie.secure,
             http_only: cookie.http_only,
             same_site: "lax".into(),
+            partitioned: cookie.partitioned,
             url: None,
-            absolute_lifetime: None,
+            absolute_lifetime: Some(ABSOLUTE_LIFETIME),
             raw_ids: false,
+            namespace: None,
             key: None,
         }
     }
@@ -143,9 +161,16 @@ impl Config {
             same_site: env.text("SESSION_SAME_SITE")?.map_or(Ok(default.same_site), |text| {
                 same_site(&text, "SESSION_SAME_SITE").map(|_| text)
             })?,
+            partitioned: env.flag("SESSION_PARTITIONED")?.unwrap_or(default.partitioned),
             url: env.text("SESSION_URL")?,
-            absolute_lifetime: env.parsed("SESSION_ABSOLUTE_LIFETIME", MINUTES)?,
+            absolute_lifetime: env
+                .parsed(
+                    "SESSION_ABSOLUTE_LIFETIME",
+                    "a whole number of minutes, or `0` for no limit",
+                )?
+                .or(default.absolute_lifetime),
             raw_ids: env.flag("SESSION_RAW_IDS")?.unwrap_or(default.raw_ids),
+            namespace: env.text("SESSION_NAMESPACE")?,
             key: env.text("SESSION_KEY")?,
         })
     }
@@ -160,17 +185,19 @@ impl Config {
         self.check_files()?;
         Ok(Settings {
             cookie: CookieSettings {
-                name: self.cookie.clone(),
+                name: Some(self.cookie.clone()).filter(|name| !name.is_empty()),
                 path: self.path.clone(),
                 domain: self.domain.clone().filter(|domain| !domain.is_empty()),
                 secure: self.secure,
                 http_only: self.http_only,
                 same_site: same_site(&self.same_site, "same_site")?,
+                partitioned: self.partitioned,
             },
             lifetime: minutes(self.lifetime),
-            absolute_lifetime: self.absolute_lifetime.map(minutes),
+            absolute_lifetime: limit(self.absolute_lifetime.map_or(Duration::ZERO, minutes)),
             expire_on_close: self.expire_on_close,
             raw_ids: self.raw_ids,
+            namespace: self.namespace.clone(),
             gc_interval: u64::try_from(self.gc_interval)
                 .ok()
                 .filter(|&interval| interval > 0)
@@ -223,9 +250,11 @@ impl fmt::Debug for Config {
             secure,
             http_only,
             same_site,
+            partitioned,
             url,
             absolute_lifetime,
             raw_ids,
+            namespace,
             key,
         } = self;
         f.debug_struct("Config")
@@ -240,10 +269,12 @@ impl fmt::Debug for Config {
             .field("secure", secure)
             .field("http_only", http_only)
             .field("same_site", same_site)
+            .field("partitioned", partitioned)
             // Not even its host: where a malformed address has its password, nobody knows.
             .field("url", &url.as_ref().map(|_| Hidden))
             .field("absolute_lifetime", absolute_lifetime)
             .field("raw_ids", raw_ids)
+            .field("namespace", namespace)
             .field("key", &key.as_ref().map(|_| Hidden))
             .finish()
     }
@@ -304,6 +335,8 @@ pub(crate) struct Settings {
     pub absolute_lifetime: Option<Duration>,
     pub expire_on_close: bool,
     pub raw_ids: bool,
+    /// `None`: the cookie's name.
+    pub namespace: Option<String>,
     /// `None`: expired sessions are not removed by this process.
     pub gc_interval: Option<Duration>,
     /// How long one call of the store may take.
@@ -321,12 +354,13 @@ impl Default for Settings {
         Self {
             cookie: CookieSettings::default(),
             lifetime: minutes(120),
-            absolute_lifetime: None,
+            absolute_lifetime: Some(minutes(ABSOLUTE_LIFETIME)),
             expire_on_close: false,
             raw_ids: false,
+            namespace: None,
             gc_interval: Some(minutes(30)),
             store_timeout: Duration::from_secs(5),
-            max_bytes: 4 * 1024 * 1024,
+            max_bytes: 1024 * 1024,
             load_errors: LoadErrors::Fail,
             save_errors: SaveErrors::Fail,
             exclusive_wait: Duration::from_secs(10),
@@ -347,10 +381,6 @@ impl Settings {
                 "`lifetime` is 0, so that every session would expire at once: write for how long, such as 120 minutes",
             ),
             (
-                self.absolute_lifetime.is_some_and(|lifetime| lifetime.is_zero()),
-                "`absolute_lifetime` is 0, so that every session would expire at once: leave it unset for no limit",
-            ),
-            (
                 self.gc_interval.is_some_and(|interval| interval.is_zero()),
                 "`gc_interval` is 0: leave it unset to turn it off",
             ),
@@ -362,10 +392,30 @@ impl Settings {
                 self.max_bytes == 0,
                 "`max_bytes` is 0, so that no session could be stored: write the size of the largest one, in bytes",
             ),
+            (
+                self.raw_ids && self.namespace.as_ref().is_some_and(|name| !name.is_empty()),
+                "`namespace` is set, but with `raw_ids` the store sees ids as they are: unset one of the two",
+            ),
+            (
+                self.namespace.as_ref().is_some_and(|name| !Namespace::is_valid(name)),
+                "`namespace` holds U+001F, which separates it from the names of owners: write a name without it",
+            ),
         ];
         match impossible.iter().find(|(is_so, _)| *is_so) {
             Some((_, why)) => Err(ConfigError::new(*why)),
             None => self.cookie.check(),
+        }
+    }
+
+    /// How ids and owners are written in the store.
+    pub(crate) fn namespace(&self) -> Namespace {
+        if self.raw_ids {
+            return Namespace::Raw;
+        }
+        match self.namespace.as_deref().unwrap_or_else(|| self.cookie.name()) {
+            "" => Namespace::Nameless,
+            HOST_NAME | PLAIN_NAME if self.namespace.is_none() => Namespace::Nameless,
+            name => Namespace::Named(name.into()),
         }
     }
 }
@@ -446,6 +496,11 @@ fn is_key(text: &str) -> bool {
 fn none_if_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.filter(|text| !text.is_empty()))
+}
+
+/// A limit of which 0 means none.
+pub(crate) fn limit(duration: Duration) -> Option<Duration> {
+    Some(duration).filter(|duration| !duration.is_zero())
 }
 
 fn minutes(minutes: u64) -> Duration {

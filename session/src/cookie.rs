@@ -25,6 +25,10 @@ use crate::id::SessionId;
 #[cfg(test)]
 mod tests;
 
+/// The name of the cookie where none is set and the rules of the prefix hold: `Secure`, `Path=/`, no domain.
+pub(crate) const HOST_NAME: &str = "__Host-session";
+/// The name of the cookie where none is set and those rules do not hold.
+pub(crate) const PLAIN_NAME: &str = "session";
 /// Browsers drop a cookie whose name and value together have more bytes than this (RFC 6265bis section 5.6).
 const NAME_AND_VALUE_MAX: usize = 4096;
 /// Browsers ignore an attribute whose value has more bytes than this (RFC 6265bis section 5.6).
@@ -59,35 +63,48 @@ impl From<SameSite> for cookie::SameSite {
 /// Name and attributes of the session's cookie, as the application wrote them.
 #[derive(Clone, Debug)]
 pub(crate) struct CookieSettings {
-    pub name: String,
+    /// `None`: the safest one that the other settings allow.
+    pub name: Option<String>,
     pub path: String,
     pub domain: Option<String>,
     pub secure: bool,
     pub http_only: bool,
     pub same_site: SameSite,
+    pub partitioned: bool,
 }
 
 impl Default for CookieSettings {
     fn default() -> Self {
         Self {
-            name: "session".into(),
+            name: None,
             path: "/".into(),
             domain: None,
             secure: true,
             http_only: true,
             same_site: SameSite::Lax,
+            partitioned: false,
         }
     }
 }
 
 impl CookieSettings {
+    /// The name that was set. Otherwise [`HOST_NAME`] where browsers accept it, so that no sibling domain can plant an id, and
+    /// [`PLAIN_NAME`] where they do not.
+    pub(crate) fn name(&self) -> &str {
+        match &self.name {
+            Some(name) => name,
+            None if self.secure && self.path == "/" && self.domain.is_none() => HOST_NAME,
+            None => PLAIN_NAME,
+        }
+    }
+
     /// What writes the cookie.
     ///
     /// # Errors
     ///
     /// The first setting that is malformed or contradicts another one, so that a browser would ignore it or the cookie.
     pub(crate) fn check(&self) -> Result<CookieWriter, ConfigError> {
-        check_name(&self.name)?;
+        check_name(self.name())?;
         check_path(&self.path)?;
         self.domain.as_deref().map_or(Ok(()), check_domain)?;
         self.check_prefix()?;
@@ -97,12 +114,17 @@ impl CookieSettings {
                  set `secure` to true, or `same_site` to lax or strict",
             ));
         }
+        if self.partitioned && !self.secure {
+            return Err(ConfigError::new(
+                "`partitioned` is true, which browsers accept only of secure cookies: set `secure` to true, or `partitioned` to false",
+            ));
+        }
         Ok(CookieWriter::new(self))
     }
 
     /// Whether the cookie keeps what its name promises. Browsers refuse it otherwise.
     fn check_prefix(&self) -> Result<(), ConfigError> {
-        let Some(prefix) = Prefix::of(&self.name) else {
+        let Some(prefix) = Prefix::of(self.name()) else {
             return Ok(());
         };
         let promise = if !self.secure {
@@ -169,11 +191,12 @@ pub(crate) struct CookieWriter {
 impl CookieWriter {
     /// `settings` must have been checked.
     fn new(settings: &CookieSettings) -> Self {
-        let mut cookie = Cookie::build((settings.name.as_str(), ""))
+        let mut cookie = Cookie::build((settings.name(), ""))
             .path(settings.path.as_str())
             .secure(settings.secure)
             .http_only(settings.http_only)
             .same_site(settings.same_site.into())
+            .partitioned(settings.partitioned)
             .build();
         if let Some(domain) = &settings.domain {
             cookie.set_domain(domain.as_str());
@@ -182,7 +205,7 @@ impl CookieWriter {
         let mut removal = template.clone();
         removal += &Expiry::new(UNIX_EPOCH, UNIX_EPOCH).to_string();
         Self {
-            name: settings.name.as_str().into(),
+            name: settings.name().into(),
             template: template.into(),
             removal: HeaderValue::try_from(removal).expect("the settings were checked to be visible ASCII"),
             last: Arc::default(),
@@ -292,6 +315,26 @@ pub(crate) fn candidates<'a>(
             .strip_prefix(name.as_bytes())?
             .strip_prefix(b"=")
             .and_then(SessionId::parse)
+    })
+}
+
+/// How many ids of one request are looked up, each a read of the store. Cookies of a name may differ in path and domain, and the one that is
+/// alive need not come first; whoever is not signed in can cost that many reads, as with that many requests.
+pub(crate) const CANDIDATES: usize = 8;
+
+/// The `n`th of the first [`CANDIDATES`] ids, counted from 0, where an id that comes again does not count: it leads nowhere else.
+pub(crate) fn nth_distinct(ids: impl Iterator<Item = SessionId>, n: usize) -> Option<SessionId> {
+    let mut ids = ids.take(CANDIDATES);
+    if n == 0 {
+        return ids.next();
+    }
+    let mut seen = Vec::with_capacity(n + 1);
+    ids.find(|id| {
+        let is_new = !seen.contains(id);
+        if is_new {
+            seen.push(*id);
+        }
+        is_new && seen.len() > n
     })
 }
 

@@ -1,13 +1,13 @@
 //! A working copy of a session: the payload that was loaded, and what has become different since.
 
 use std::any::TypeId;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::codec;
 use crate::flash::Flash;
 use crate::payload::{Json, Payload, Text, is_reserved, key};
 use crate::record::Record;
+use crate::table::Table;
 
 /// A payload with edits on top. It is read as if the edits were made; [`finish`](Draft::finish) makes them.
 #[derive(Clone)]
@@ -15,11 +15,13 @@ pub(crate) struct Draft {
     base: Payload,
     base_owner: Option<Arc<str>>,
     /// An edit that says what the base says is left out.
-    edits: BTreeMap<Arc<str>, Option<Json>>,
+    edits: Table<Option<Json>>,
     /// Lists that are known to be of a type, so that an item can be appended without reading them.
-    lists: BTreeMap<Arc<str>, TypeId>,
+    lists: Table<TypeId>,
     pub(crate) flash: Flash,
     pub(crate) owner: Option<Arc<str>>,
+    /// Its request prolongs nothing: what is stored expires when it would have.
+    pub(crate) keeps_expiry: bool,
 }
 
 impl Draft {
@@ -38,9 +40,10 @@ impl Draft {
             flash: Flash::read(&base),
             base,
             base_owner: owner.clone(),
-            edits: BTreeMap::new(),
-            lists: BTreeMap::new(),
+            edits: Table::new(),
+            lists: Table::new(),
             owner,
+            keeps_expiry: false,
         }
     }
 
@@ -75,9 +78,9 @@ impl Draft {
             _ => false,
         };
         match is_as_stored {
-            true => self.edits.remove(key),
+            true => drop(self.edits.remove(key)),
             false => self.edits.insert(key.clone(), value),
-        };
+        }
     }
 
     /// Changes the text under a key, in place where it is an edit that nobody else holds.
@@ -109,7 +112,7 @@ impl Draft {
 
     /// Every application key that is present, with its JSON text; in no particular order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
-        let stored = self.base.iter().filter(|(key, _)| !self.edits.contains_key(*key));
+        let stored = self.base.iter().filter(|(key, _)| !self.edits.contains_key(key));
         let edited = self
             .edits
             .iter()

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::SessionId;
+use crate::id::{SessionId, StoreKey};
 use crate::lease::{self, Lease};
 use crate::record::Record;
 
@@ -21,7 +21,7 @@ impl Backend {
     pub(crate) async fn end_sessions_of(self: Arc<Self>, owner: &str, except: Option<SessionId>) -> Result<u64> {
         let mut ended = 0;
         for _ in 0..SEARCHES {
-            let notice = Lease::acquire(self.clone(), lease::of_owner(owner)).await?;
+            let notice = Lease::acquire(self.clone(), self.lease_of_owner(owner)).await?;
             let notice = notice.ok_or_else(busy)?;
             let found = self.end_all(owner, except).await;
             let was_up = notice.release().await;
@@ -34,16 +34,24 @@ impl Backend {
         Err(busy())
     }
 
+    /// Where the notice about the sessions of an owner is put up.
+    fn lease_of_owner(&self, owner: &str) -> StoreKey {
+        lease::of_owner(&self.namespace.owner_in_store(owner))
+    }
+
     /// `except` is the id as it stands: where another request has given that session a new id, whoever has that one may not be the visitor.
     async fn end_all(&self, owner: &str, except: Option<SessionId>) -> Result<u64> {
         let except = except.map(|id| self.key_of(&id));
-        self.store.owners()?.destroy_sessions_of(owner, except.as_ref()).await
+        self.store
+            .owners(&self.namespace)?
+            .destroy_sessions_of(owner, except.as_ref())
+            .await
     }
 
     /// Whether the sessions of whom a record belongs to are being ended.
     pub(crate) async fn is_owner_being_ended(&self, record: &Record) -> Result<bool> {
         match record.owner() {
-            Some(owner) => self.is_held(&lease::of_owner(owner)).await,
+            Some(owner) => self.is_held(&self.lease_of_owner(owner)).await,
             None => Ok(false),
         }
     }

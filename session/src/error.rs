@@ -17,6 +17,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// types, never ids or stored values.
 ///
 /// With the feature `axum` it is a response with the [`status`](Error::status) of its kind and an empty body. What happened is in the log.
+/// Every response of that sort, and every other that the library makes itself, has the [`ErrorKind`] as an extension:
+/// `axum::middleware::map_response` outside of the [`SessionLayer`](crate::SessionLayer) makes the application's own page of it.
 ///
 /// It is one pointer, so that a `Result` of what can go wrong is hardly larger than what goes well.
 pub struct Error(Box<Reason>);
@@ -55,6 +57,21 @@ pub enum ErrorKind {
     Superseded,
     /// A sign-in was refused: the session that the request loaded has ended. Nobody was signed in.
     SignInRefused,
+    /// The application is not set up for what was asked: a handler's route has no [`SessionLayer`](crate::SessionLayer), or two that keep
+    /// different sessions in cookies of one name.
+    Unsupported,
+}
+
+impl ErrorKind {
+    /// See [`Error::status`].
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::Unavailable | Self::Conflict => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy => StatusCode::LOCKED,
+            Self::Superseded | Self::SignInRefused => StatusCode::CONFLICT,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
 }
 
 impl Error {
@@ -81,12 +98,7 @@ impl Error {
     /// when another request has it exclusively, 409 when the session has been given a new id or another owner, or has ended, in a way that this
     /// request must not follow, and 500 otherwise.
     pub fn status(&self) -> StatusCode {
-        match self.kind() {
-            ErrorKind::Unavailable | ErrorKind::Conflict => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorKind::Busy => StatusCode::LOCKED,
-            ErrorKind::Superseded | ErrorKind::SignInRefused => StatusCode::CONFLICT,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+        self.kind().status()
     }
 
     pub(crate) fn reserved_key(key: &str) -> Self {

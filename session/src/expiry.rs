@@ -109,6 +109,9 @@ impl Settings {
     #[inline]
     pub(crate) fn moved_expiry(&self, record: &Record, draft: &Draft, now: SystemTime) -> Option<SystemTime> {
         let text = draft.get(key::LIFETIME);
+        if draft.keeps_expiry && text == record.parsed().get(key::LIFETIME) {
+            return None;
+        }
         let own = Expiry::of_json(text);
         let (old, new) = (record.expires_at(), self.expiry_by(own, draft, now));
         let moved = new
@@ -135,10 +138,16 @@ impl Settings {
         Some(after(from_millis(created?)?, self.absolute_lifetime?))
     }
 
+    /// Whether it matters when the session began, and is not known.
+    #[inline]
+    pub(crate) fn is_undated(&self, draft: &Draft) -> bool {
+        self.absolute_lifetime.is_some() && draft.get(key::CREATED).and_then(from_millis).is_none()
+    }
+
     /// Notes when the session began, if that matters and is not known.
     #[inline]
     pub(crate) fn note_beginning(&self, draft: &mut Draft, now: SystemTime) {
-        if self.absolute_lifetime.is_some() && draft.get(key::CREATED).and_then(from_millis).is_none() {
+        if self.is_undated(draft) {
             draft.set(&key::CREATED.into(), Some(Json::new(to_millis(now).to_string())));
         }
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::payload::{Payload, key};
+use crate::table::Table;
 
 /// Tells one flash of a key from another. 32 bits pass unharmed through a Go program's `float64`.
 pub(crate) type Stamp = u32;
@@ -18,18 +19,22 @@ pub(crate) fn new_stamp() -> Stamp {
 }
 
 /// Flash keys that a request is the last to see, each with the stamp it has seen.
-pub(crate) type Passing = BTreeMap<Arc<str>, Stamp>;
+pub(crate) type Passing = Table<Stamp>;
 
 /// The flash keys of a session.
 #[derive(Clone, Default)]
 pub(crate) struct Flash {
-    entries: BTreeMap<Arc<str>, Entry>,
+    entries: Table<Entry>,
+    /// How many have been set.
+    turns: u64,
     /// The stored lists do not say what `entries` says.
     changed: bool,
 }
 
 #[derive(Clone, Copy)]
 struct Entry {
+    /// The keys are listed in the order in which they were set.
+    turn: u64,
     stamp: Stamp,
     until_read: bool,
 }
@@ -85,6 +90,10 @@ impl Flash {
             .collect()
     }
 
+    pub(crate) fn keys(&self) -> Vec<Arc<str>> {
+        self.in_order(false).chain(self.in_order(true)).cloned().collect()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -105,7 +114,16 @@ impl Flash {
     }
 
     pub(crate) fn set(&mut self, key: Arc<str>, stamp: Stamp, until_read: bool) {
-        self.entries.insert(key, Entry { stamp, until_read });
+        self.turns += 1;
+        let turn = self.turns;
+        self.entries.insert(
+            key,
+            Entry {
+                turn,
+                stamp,
+                until_read,
+            },
+        );
         self.changed = true;
     }
 
@@ -120,7 +138,7 @@ impl Flash {
 
     /// What to store. Where Goravel's lists were stored before, they stay, empty if need be.
     pub(crate) fn lists(&self, payload: &Payload) -> Lists {
-        let old: Vec<&str> = self.of_kind(false).map(|(key, _)| &**key).collect();
+        let old: Vec<&str> = self.in_order(false).map(|key| &**key).collect();
         let listed = !old.is_empty() || payload.get(key::FLASH_OLD).is_some() || payload.get(key::FLASH_NEW).is_some();
         let stamps = |until_read| -> Option<String> {
             let stamps: BTreeMap<&str, Stamp> = self.of_kind(until_read).map(|(key, stamp)| (&**key, stamp)).collect();
@@ -132,6 +150,13 @@ impl Flash {
             (key::FLASH_OLD, listed.then(|| text(&old))),
             (key::FLASH_UNREAD, stamps(true)),
         ]
+    }
+
+    fn in_order(&self, until_read: bool) -> impl Iterator<Item = &Arc<str>> {
+        let of_kind = self.entries.iter().filter(|(_, entry)| entry.until_read == until_read);
+        let mut keys: Vec<_> = of_kind.map(|(key, entry)| (entry.turn, key)).collect();
+        keys.sort_unstable_by_key(|(turn, _)| *turn);
+        keys.into_iter().map(|(_, key)| key)
     }
 
     fn of_kind(&self, until_read: bool) -> impl Iterator<Item = (&Arc<str>, Stamp)> {
@@ -192,7 +217,7 @@ mod tests {
         let stored = Payload::empty().edit(edits);
         let read = Flash::read(&stored);
         assert_eq!((read.find("a\""), read.find("b")), (Some((7, false)), Some((9, true))));
-        assert_eq!(read.passing(&stored), Passing::from([("a\"".into(), 7)]));
+        assert!(read.passing(&stored).iter().eq([(&"a\"".into(), &7)]));
         assert!(!read.is_changed());
     }
 

@@ -123,6 +123,7 @@ mod id;
 mod lease;
 mod manager;
 mod middleware;
+mod namespace;
 mod payload;
 #[doc(hidden)]
 pub mod private;
@@ -134,8 +135,10 @@ mod schema;
 mod session;
 mod state;
 mod store;
+mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod turn;
 mod typed;
 
 pub use self::cookie::SameSite;
@@ -148,7 +151,7 @@ pub use expiry::Expiry;
 pub use extract::{Exclusive, LoadFailed, MissingSessionLayer, SessionRejection};
 pub use id::{MalformedId, SessionId, StoreKey};
 pub use manager::{SessionManager, StoredSession};
-pub use middleware::{ResponseFuture, SessionLayer, SessionService};
+pub use middleware::{Passive, PassiveService, ResponseFuture, SessionLayer, SessionService};
 pub use record::{IntoOwner, Record, Version};
 pub use schema::{Data, DataKeyOf, Flash, Integer, Key, KeyInfo, KeyKind, KeyOf, Kind, List, SessionSchema, StoreAs};
 pub use session::Session;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 use crate::backend::Backend;
 use crate::clock::{Clock, SharedClock};
@@ -21,7 +22,7 @@ use crate::record::Record;
 use crate::run::RunToEnd;
 use crate::schema::SessionSchema;
 use crate::session::Session;
-use crate::store::Store;
+use crate::store::{OPENING, Store, too_late};
 use crate::typed;
 
 /// The sessions of an application as its [`Config`] describes them.
@@ -185,7 +186,7 @@ impl SessionManager {
     }
 
     /// Registers a driver under a name, for `Config::driver` and [`driver`](SessionManager::driver). The factory runs once, when the driver is first asked
-    /// for; if it fails, again the next time. A name that is taken, even by a driver of this crate, has the new meaning from now on.
+    /// for; if it fails, or is not done within a minute, again the next time. A name that is taken, even by a driver of this crate, has the new meaning from now on.
     pub fn extend<F, Fut, D>(&self, name: impl Into<String>, factory: F)
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -243,7 +244,7 @@ impl SessionManager {
     ///
     /// # Errors
     ///
-    /// When there is none of that name, or it cannot be made or opened.
+    /// When there is none of that name, or it cannot be made or opened within a minute each.
     pub async fn driver(&self, name: Option<&str>) -> Result<Arc<dyn Driver>, ConfigError> {
         Ok(self.store(name).await?.driver().clone())
     }
@@ -253,7 +254,9 @@ impl SessionManager {
         let named = self.drivers().get(name).cloned();
         let named = named.ok_or_else(|| self.unknown(name))?;
         let made = named.store.get_or_try_init(async || {
-            let store = Store::new((named.make)().await?);
+            let made = timeout(OPENING, (named.make)()).await;
+            let driver = made.unwrap_or_else(|_| Err(not_opened(name, too_late(OPENING))))?;
+            let store = Store::new(driver);
             store.open().await.map_err(|error| not_opened(name, error))?;
             Ok(Arc::new(store))
         });
@@ -320,6 +323,7 @@ impl SessionManager {
         };
         Backend {
             store,
+            namespace: settings.namespace(),
             settings,
             clock: self.0.clock.clone(),
             cookie: self.0.cookie.clone(),
@@ -358,7 +362,7 @@ impl SessionManager {
     /// or keeps no index of owners.
     pub async fn sessions_of(&self, owner: &str) -> Result<Vec<StoredSession>> {
         let store = self.opened().await?;
-        let found = store.owners()?.sessions_of(owner).await?;
+        let found = store.owners(&self.0.settings.namespace())?.sessions_of(owner).await?;
         let now = self.0.clock.now();
         let live = found.into_iter().filter(|(_, record)| !record.is_expired(now));
         Ok(live.map(|(key, record)| StoredSession { key, record }).collect())
@@ -376,8 +380,8 @@ impl SessionManager {
     /// 10 seconds, or this process is halted again and again. Call it again then: some of the sessions may have been destroyed.
     pub async fn destroy_sessions_of(&self, owner: &str, except: Option<&SessionId>) -> Result<u64> {
         let store = self.opened().await?;
-        store.owners()?;
         let backend = Arc::new(self.backend(store));
+        backend.store.owners(&backend.namespace)?;
         let (owner, except) = (owner.to_owned(), except.copied());
         RunToEnd::new(Box::pin(async move {
             let ended = backend.clone().end_sessions_of(&owner, except).await;

@@ -44,6 +44,8 @@ pub(crate) mod key {
     pub(crate) const MOVED: &str = "_moved";
     /// Beside it: milliseconds since 1970 until which requests in flight may still follow it.
     pub(crate) const UNTIL: &str = "_until";
+    /// Beside it: a random number of the process that gave the id up.
+    pub(crate) const BY: &str = "_by";
 }
 
 /// Whether a key belongs to the library.

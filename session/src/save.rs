@@ -11,6 +11,8 @@ mod regenerate;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::time::timeout;
+
 use crate::backend::{Backend, Place, Stored};
 use crate::changes::Changes;
 use crate::draft::Draft;
@@ -18,6 +20,7 @@ use crate::driver::{Expected, InMemory, Written};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{SessionId, StoreKey};
 use crate::record::Record;
+use crate::turn::Turn;
 
 pub(crate) use follow::Newest;
 
@@ -153,7 +156,8 @@ impl Backend {
             }
             Plan::Regenerate { .. } | Plan::Touch { .. } | Plan::Confirm { .. } => return None,
         };
-        match driver.write_now(&place.key, record.clone(), expected, job.now) {
+        let written = self.namespace.record_in_store(record).unwrap_or_else(|| record.clone());
+        match driver.write_now(&place.key, written, expected, job.now) {
             Written::Done(version) => Some(Outcome::Stored(Stored::new(
                 place,
                 record.clone().with_version(version),
@@ -183,6 +187,7 @@ impl Backend {
     async fn replace(&self, stored: Stored, record: Record, changes: &Changes, now: SystemTime) -> Result<Outcome> {
         let mut target = Target::of(&stored);
         let mut new = record.clone();
+        let mut turn = None;
         for attempt in 0..ATTEMPTS {
             let expected = Expected::Version(target.record.version());
             match self.limited().write(&target.key, &new, expected).await? {
@@ -193,7 +198,10 @@ impl Backend {
                 }
                 Written::Done(version) => return Ok(Outcome::Stored(stored.with_record(new.with_version(version)))),
                 Written::Gone => return Ok(Outcome::Gone),
-                Written::Conflict(newer) => {
+                Written::Conflict(mut newer) => {
+                    if turn.is_none() {
+                        turn = Box::pin(self.turn_to_save(&stored.key, &mut newer)).await;
+                    }
                     let newer = self.newer(&target.key, newer, attempt).await?;
                     target = match Box::pin(self.follow(target, newer, &stored.record, Purpose::Merge, now)).await? {
                         Followed::Live(target) => target,
@@ -205,6 +213,18 @@ impl Backend {
             }
         }
         Err(conflict())
+    }
+
+    /// Where many requests of this process save one session at once, they do so one after the other once they have met. If each tried again by
+    /// itself, nearly all would have read what another one has replaced by the time the store gets to them. After such a wait `newer` is outdated. A
+    /// request that waits in vain goes on without a turn: nothing depends on it but efficiency.
+    async fn turn_to_save(&self, key: &StoreKey, newer: &mut Option<Record>) -> Option<Turn> {
+        let turns = self.store.saves.of(key);
+        if let Some(turn) = turns.try_take() {
+            return Some(turn);
+        }
+        *newer = None;
+        timeout(self.settings.store_timeout, turns.take()).await.ok()
     }
 
     /// Moves an expiry. Only the store knows whether the session has ended or goes by another id; then the cookie must not be renewed.
@@ -244,6 +264,7 @@ impl Backend {
     /// The record that the changes make of a newer one.
     fn replay(&self, target: &Target, changes: &Changes, now: SystemTime) -> Result<Record> {
         let mut draft = Draft::of(&target.record);
+        draft.keeps_expiry = changes.keep_expiry;
         for change in changes.iter() {
             match target.moved {
                 true => change.apply_under_new_id(&mut draft)?,

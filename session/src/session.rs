@@ -26,13 +26,14 @@ use crate::cookie;
 use crate::draft::Draft;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::Expiry;
-use crate::id::SessionId;
+use crate::id::{SessionId, StoreKey};
 use crate::lease::Lease;
 use crate::payload::{Text, is_reserved};
 use crate::state::{Base, State};
 
 #[cfg(feature = "axum")]
 pub(crate) use request::is_speculative;
+pub(crate) use request::{Attached, Within};
 pub(crate) use saving::{Closing, SaveReport};
 
 use gate::Work;
@@ -94,7 +95,9 @@ enum Source {
 impl Source {
     fn nth_id(&self, at: usize, cookie: &str) -> Option<SessionId> {
         match self {
-            Self::Headers(first, more) => cookie::candidates(first.iter().chain(more), cookie).nth(at),
+            Self::Headers(first, more) => {
+                cookie::nth_distinct(cookie::candidates(first.iter().chain(more), cookie), at)
+            }
             Self::Given(id) => id.filter(|_| at == 0),
         }
     }
@@ -108,7 +111,7 @@ struct Slot {
     busy: Option<Work>,
     /// A load that may fail has begun: the response depends on the session even if that leaves no state.
     load_begun: bool,
-    /// The response is known to be one that may never be seen.
+    /// The response is known to be one that may never be seen, or the request to be no activity: it ages no flash and prolongs nothing.
     speculative: bool,
     /// Made when it is first needed.
     state: Option<Box<State>>,
@@ -320,7 +323,7 @@ impl Session {
     /// Changes a value in place, beginning with `T::default()` where it is absent or null.
     ///
     /// The function runs now, and again when the session is saved if another request has changed the value meanwhile, so it must
-    /// do nothing but change the value. What it holds must not use this session when it is dropped.
+    /// do nothing but change the value.
     ///
     /// # Errors
     ///
@@ -433,6 +436,16 @@ impl Session {
             .expect("the operating system's random generator works")
     }
 
+    /// What the store sees of the [id](Session::id), by which its record is found there. Nobody can find out the id from it, but with
+    /// [`Config::raw_ids`](crate::Config::raw_ids), where it *is* the id.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system's random generator fails.
+    pub fn store_key(&self) -> StoreKey {
+        self.0.backend.key_of(&self.id())
+    }
+
     /// The name of the cookie that holds the id.
     pub fn name(&self) -> String {
         self.0.backend.cookie.name().to_owned()
@@ -480,7 +493,8 @@ impl Session {
         self.change(State::invalidate)
     }
 
-    /// Overrides the idle lifetime for this session ("remember me"): the same as `set_expiry(Some(Expiry::Idle(lifetime)))`.
+    /// Overrides the idle lifetime for this session ("remember me"): the same as `set_expiry(Some(Expiry::Idle(lifetime)))`. The layer's
+    /// [absolute lifetime](crate::SessionLayer::with_absolute_lifetime), 30 days by default, ends the session all the same: raise that for a longer one.
     ///
     /// # Errors
     ///
@@ -519,6 +533,11 @@ impl Session {
     /// Whose session it is: who is signed in.
     pub fn owner(&self) -> Option<String> {
         self.read(|state| state.owner().map(str::to_owned)).flatten()
+    }
+
+    /// Whether the session has an owner.
+    pub(crate) fn has_owner(&self) -> bool {
+        self.read(|state| state.owner().is_some()).unwrap_or_default()
     }
 
     /// Says whose session it is, for "all sessions of user 42" ([`SessionManager::sessions_of`](crate::SessionManager::sessions_of)). An `owner` field of

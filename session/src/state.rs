@@ -15,7 +15,6 @@ mod reading;
 mod replaying;
 mod saving;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -27,6 +26,7 @@ use crate::flash::Passing;
 use crate::id::SessionId;
 use crate::payload::Text;
 use crate::save::Ended;
+use crate::table::Table;
 
 use afterwards::Event;
 pub(crate) use loading::Loaded;
@@ -78,7 +78,7 @@ pub(crate) struct State {
     /// How often the application has added to `changes`, or emptied it.
     revision: u64,
     /// Values for this request only, in front of everything else.
-    shown: BTreeMap<Arc<str>, Text>,
+    shown: Table<Text>,
     /// Flash that ages when this request saves.
     passing: Passing,
     /// The stored session is to go by `id`.
@@ -111,7 +111,7 @@ impl Default for State {
             draft: Draft::empty(),
             changes: Changes::default(),
             revision: 0,
-            shown: BTreeMap::new(),
+            shown: Table::new(),
             passing: Passing::new(),
             regenerated: false,
             ended: None,

@@ -18,16 +18,20 @@ use crate::circuit::{Circuit, Permit};
 use crate::driver::{Driver, Expected, OwnerIndex, Written};
 use crate::error::{DriverError, Error, ErrorKind, Result};
 use crate::id::StoreKey;
+use crate::namespace::Namespace;
 use crate::record::Record;
 use crate::rolling::Endings;
 use crate::run::RunToEnd;
+use crate::turn::{self, Stripes};
 
 /// How long a call may take that concerns all sessions of an owner. A store without a list of them looks at every session; whoever
 /// pressed "log out everywhere else" waits no longer than this, and no proxy in between does either.
 const OWNERS: Duration = Duration::from_secs(60);
-/// How long opening may take. It goes on when the request that began it has been answered, because making a table may take its time; but a store that
+/// How many times the limit a call may take that waits for its turn behind others, each of which the store answers.
+const WITH_TURN: u32 = 6;
+/// How long making a driver may take, and how long opening it. Opening goes on when the request that began it has been answered, because making a table may take its time; but a store that
 /// has lost the connection unnoticed must be opened anew one day.
-const OPENING: Duration = Duration::from_secs(60);
+pub(crate) const OPENING: Duration = Duration::from_secs(60);
 /// How long one collection of garbage may take. Nobody waits for it, and millions of sessions take their time; but a store that
 /// has lost the connection unnoticed must not be waited for until the process ends.
 const COLLECTION: Duration = Duration::from_secs(60 * 60);
@@ -40,6 +44,10 @@ pub(crate) struct Store {
     circuit: Circuit,
     sweeper: OnceLock<Sweeper>,
     pub(crate) endings: Endings,
+    /// Tells this store's marks from those of others over the same data. It is no secret.
+    pub(crate) number: u64,
+    /// Where saves that met others of the same session in this process wait for their turn.
+    pub(crate) saves: Stripes,
 }
 
 impl Store {
@@ -51,11 +59,18 @@ impl Store {
             circuit: Circuit::default(),
             sweeper: OnceLock::new(),
             endings: Endings::default(),
+            number: getrandom::u64().unwrap_or_default(),
+            saves: Stripes::new(64),
         }
     }
 
     pub(crate) fn driver(&self) -> &Arc<dyn Driver> {
         &self.driver
+    }
+
+    /// Whether sessions here are those of another store: whether the two have the same `Arc` of a driver.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.driver.identity() == other.driver.identity()
     }
 
     /// The driver, if it has been opened.
@@ -86,7 +101,7 @@ impl Store {
     }
 
     /// Calls that concern all sessions of an owner.
-    pub(crate) fn owners(&self) -> Result<Owners<'_>> {
+    pub(crate) fn owners<'a>(&'a self, namespace: &'a Namespace) -> Result<Owners<'a>> {
         let index = self.driver.owners().ok_or_else(|| {
             Error::new(
                 ErrorKind::Driver,
@@ -95,6 +110,7 @@ impl Store {
         })?;
         let limited = Limited {
             store: self,
+            namespace,
             limit: OWNERS,
         };
         Ok(Owners { index, limited })
@@ -162,7 +178,7 @@ async fn collect(driver: &dyn Driver) -> Result<u64, DriverError> {
     collected.await.unwrap_or_else(|_| Err(too_late(COLLECTION)))
 }
 
-fn too_late(limit: Duration) -> DriverError {
+pub(crate) fn too_late(limit: Duration) -> DriverError {
     DriverError::unavailable(format!("the session store did not answer within {limit:?}"))
 }
 
@@ -174,18 +190,22 @@ pub(crate) struct Owners<'a> {
 
 impl Owners<'_> {
     pub(crate) async fn sessions_of(&self, owner: &str) -> Result<Vec<(StoreKey, Record)>> {
-        self.limited.call(self.index.sessions_of(owner)).await
+        let owner = self.limited.namespace.owner_in_store(owner);
+        self.limited.call(self.index.sessions_of(&owner)).await
     }
 
     pub(crate) async fn destroy_sessions_of(&self, owner: &str, except: Option<&StoreKey>) -> Result<u64> {
-        self.limited.call(self.index.destroy_sessions_of(owner, except)).await
+        let owner = self.limited.namespace.owner_in_store(owner);
+        self.limited.call(self.index.destroy_sessions_of(&owner, except)).await
     }
 }
 
-/// The calls that the hot path makes, with a time limit, through the circuit.
+/// The calls that the hot path makes, with a time limit, through the circuit. On this side of them owners are named as the application names
+/// them, on the other side as its namespace has it.
 #[derive(Clone, Copy)]
 pub(crate) struct Limited<'a> {
     pub(crate) store: &'a Store,
+    pub(crate) namespace: &'a Namespace,
     pub(crate) limit: Duration,
 }
 
@@ -205,7 +225,12 @@ impl<'a> Limited<'a> {
     }
 
     pub(crate) fn write(self, key: &'a StoreKey, record: &'a Record, expected: Expected) -> Call<'a, Written> {
-        self.call(self.driver().write(key, record, expected))
+        match self.namespace.record_in_store(record) {
+            None => self.call(self.driver().write(key, record, expected)),
+            Some(record) => self.call(Box::pin(
+                async move { self.driver().write(key, &record, expected).await },
+            )),
+        }
     }
 
     pub(crate) fn touch(self, key: &'a StoreKey, expires_at: SystemTime) -> Call<'a, bool> {
@@ -223,12 +248,14 @@ impl<'a> Limited<'a> {
         }
     }
 
-    pub(crate) fn call<T>(self, call: DriverCall<'a, T>) -> Call<'a, T> {
+    pub(crate) fn call<T: Answer>(self, call: DriverCall<'a, T>) -> Call<'a, T> {
         Call {
+            namespace: self.namespace,
             call,
             permit: Some(self.store.circuit.admit()),
             limit: self.limit,
             timer: None,
+            latest: None,
         }
     }
 }
@@ -239,24 +266,40 @@ type DriverCall<'a, T> = Pin<Box<dyn Future<Output = Result<T, DriverError>> + S
 /// Waits for the driver, but not for ever. Every request waits in here, so this is written out: it is a quarter of the size of an async function,
 /// and a driver that answers at once costs no timer.
 pub(crate) struct Call<'a, T> {
+    namespace: &'a Namespace,
     call: DriverCall<'a, T>,
     permit: Option<Result<Permit<'a>, DriverError>>,
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    /// When it is too late in any case, for a call that has waited for its turn.
+    latest: Option<Instant>,
 }
 
-impl<T> Future for Call<'_, T> {
+impl<T: Answer> Future for Call<'_, T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
         if let Some(Err(refused)) = self.permit.take_if(|permit| permit.is_err()) {
             return Poll::Ready(Err(refused.into()));
         }
-        let answer = match self.call.as_mut().poll(cx) {
+        let (polled, last_answer) = turn::observe(|| self.call.as_mut().poll(cx));
+        let answer = match polled {
             Poll::Ready(answer) => answer,
             Poll::Pending => {
-                let limit = self.limit;
-                let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+                let call = &mut *self;
+                let limit = call.limit;
+                let timer = call.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+                // It waits for its turn, and the store answers those before it.
+                if let Some(deadline) = last_answer.and_then(|answer| answer.checked_add(limit)) {
+                    let first = timer.deadline();
+                    let latest = *call
+                        .latest
+                        .get_or_insert_with(|| first.checked_add(limit.saturating_mul(WITH_TURN - 1)).unwrap_or(first));
+                    let deadline = deadline.min(latest);
+                    if deadline > timer.deadline() {
+                        timer.as_mut().reset(deadline);
+                    }
+                }
                 ready!(timer.as_mut().poll(cx));
                 Err(too_late(limit))
             }
@@ -264,6 +307,51 @@ impl<T> Future for Call<'_, T> {
         if let Some(Ok(permit)) = self.permit.take() {
             permit.report(&answer);
         }
+        let answer = answer.map(|answer| answer.of_store(self.namespace));
         Poll::Ready(answer.map_err(Error::from))
+    }
+}
+
+/// What a driver answers: records in it are as the store has them.
+pub(crate) trait Answer: Sized {
+    /// The same with the records as the application knows them.
+    fn of_store(self, _namespace: &Namespace) -> Self {
+        self
+    }
+}
+
+impl Answer for () {}
+impl Answer for bool {}
+impl Answer for u64 {}
+
+impl Answer for Option<Record> {
+    #[inline]
+    fn of_store(self, namespace: &Namespace) -> Self {
+        self.map(|record| namespace.record_of_store(record))
+    }
+}
+
+impl Answer for Option<(Record, bool)> {
+    fn of_store(self, namespace: &Namespace) -> Self {
+        self.map(|(record, prolonged)| (namespace.record_of_store(record), prolonged))
+    }
+}
+
+impl Answer for Vec<(StoreKey, Record)> {
+    fn of_store(self, namespace: &Namespace) -> Self {
+        let sessions = self.into_iter();
+        sessions
+            .map(|(key, record)| (key, namespace.record_of_store(record)))
+            .collect()
+    }
+}
+
+impl Answer for Written {
+    #[inline]
+    fn of_store(self, namespace: &Namespace) -> Self {
+        match self {
+            Self::Conflict(record) => Self::Conflict(record.of_store(namespace)),
+            other => other,
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::Result;
 use crate::expiry::Expiry;
-use crate::id::SessionId;
+use crate::id::{SessionId, StoreKey};
 use crate::payload::Payload;
 use crate::schema::{Accessors, DataKeyOf, Fill, Integer, KeyOf, List, SessionSchema, Source, StoreAs};
 use crate::session::Session;
@@ -267,6 +267,15 @@ impl<S: SessionSchema> TypedSession<S> {
     /// The session's id, a secret.
     pub fn id(&self) -> SessionId {
         self.session().id()
+    }
+
+    /// What the store sees of the id: see [`Session::store_key`].
+    ///
+    /// # Panics
+    ///
+    /// When the operating system's random generator fails.
+    pub fn store_key(&self) -> StoreKey {
+        self.session().store_key()
     }
 
     /// The name of the cookie that holds the id.

@@ -29,9 +29,9 @@ type Handler = Box<dyn FnOnce(Request) -> Handling + Send>;
 struct Job(Arc<Mutex<Option<Handler>>>);
 
 impl App {
-    /// An application with this layer, whose cookie is called `session`.
+    /// An application with this layer, whose cookie is called `__Host-session`.
     pub fn new(layer: SessionLayer) -> Self {
-        Self::with_name(layer, "session")
+        Self::with_name(layer, "__Host-session")
     }
 
     /// An application with this layer, whose cookie has this name.

@@ -161,14 +161,17 @@ impl Site {
         self.store.read(&key(id)).await.expect("the store works")
     }
 
-    /// The same as JSON.
+    /// The same as JSON, without when the session began.
     ///
     /// # Panics
     ///
     /// When there is no record, or no JSON object in it.
     pub async fn payload(&self, id: &str) -> Map<String, Value> {
         let record = self.record(id).await.expect("a record is stored under the id");
-        serde_json::from_slice(record.payload()).expect("a payload is a JSON object")
+        let mut payload: Map<String, Value> =
+            serde_json::from_slice(record.payload()).expect("a payload is a JSON object");
+        payload.remove("_created");
+        payload
     }
 
     /// Stores a payload as another program might have left it, for an hour, and returns the id.

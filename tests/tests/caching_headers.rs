@@ -106,17 +106,58 @@ async fn vary_is_merged(site: Site) {
     }
 }
 
-async fn what_the_handler_says_about_caching_stands(site: Site) {
+async fn no_shared_cache_is_told_to_keep_a_sessions_cookie(site: Site) {
+    // A6, HTTP-04, D77
+    let browser = signed_in(&site).await;
+    for (said, kept) in [
+        (&[("cache-control", "no-store")][..], "no-store"),
+        (&[("cache-control", "public, max-age=60")], "private, max-age=60"),
+        (
+            &[("cache-control", "max-age=60"), ("cache-control", "S-MAXAGE=9")],
+            "private, max-age=60",
+        ),
+        (
+            &[("cache-control", "max-age=0"), ("cache-control", "no-cache")],
+            "max-age=0, no-cache",
+        ),
+    ] {
+        let visit = with_headers(&browser, true, said).await;
+        assert!(visit.cookie().is_some());
+        assert_eq!(visit.header(CACHE_CONTROL).as_deref(), Some(kept));
+    }
+}
+
+async fn a_page_of_somebody_signed_in_is_not_shown_again_after_the_sign_out(site: Site) {
+    // D77, DESIGN 9
+    let browser = signed_in(&site).await;
+    browser
+        .visit(|session| session.set_owner(Some("7")).unwrap())
+        .await
+        .value();
+    let read = browser.visit(|session| session.get::<u8>("user").unwrap()).await;
+    assert_eq!(read.header(CACHE_CONTROL).as_deref(), Some("no-store"));
+    let written = browser.visit(|session| session.increment("n", 1).unwrap()).await;
+    assert_eq!(written.header(CACHE_CONTROL).as_deref(), Some("no-store"));
+    let renewed = browser.visit(|session| session.regenerate().unwrap()).await;
+    assert!(renewed.cookie().is_some());
+    assert_eq!(renewed.header(CACHE_CONTROL).as_deref(), Some("no-store"));
+
+    let chosen = with_headers(&browser, false, &[("cache-control", "max-age=60")]).await;
+    assert_eq!(chosen.header(CACHE_CONTROL).as_deref(), Some("max-age=60"));
+    let unused = browser
+        .send(Request::new(Body::empty()), async |_| "".into_response())
+        .await;
+    assert_eq!(unused.header(CACHE_CONTROL), None);
+    let guest = signed_in(&site)
+        .await
+        .visit(|session| session.get::<u8>("user").unwrap())
+        .await;
+    assert_eq!(guest.header(CACHE_CONTROL), None);
+}
+
+async fn without_a_cookie_a_guests_page_may_be_cached(site: Site) {
     // HTTP-04, D77
     let browser = signed_in(&site).await;
-    for chosen in [
-        &[("cache-control", "no-store")][..],
-        &[("cache-control", "public, max-age=60")],
-    ] {
-        let visit = with_headers(&browser, true, chosen).await;
-        assert!(visit.cookie().is_some());
-        assert_eq!(visit.header(CACHE_CONTROL).as_deref(), Some(chosen[0].1));
-    }
     let visit = browser.visit(|session| session.put("n", 0).unwrap()).await;
     assert!(visit.cookie().is_none());
     assert_eq!(
@@ -241,7 +282,9 @@ on_every_driver! {
     a_response_that_sets_or_removes_the_cookie_varies_by_it_and_is_private,
     a_session_that_is_not_touched_leaves_the_response_cacheable,
     vary_is_merged,
-    what_the_handler_says_about_caching_stands,
+    no_shared_cache_is_told_to_keep_a_sessions_cookie,
+    a_page_of_somebody_signed_in_is_not_shown_again_after_the_sign_out,
+    without_a_cookie_a_guests_page_may_be_cached,
     an_error_response_varies_by_cookie_too,
     a_page_that_is_shown_because_the_load_failed_varies_by_cookie,
     the_session_is_saved_before_the_first_byte_of_the_body,

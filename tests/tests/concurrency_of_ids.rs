@@ -79,28 +79,34 @@ async fn a_request_in_flight_follows_through_several_regenerations(site: Site) {
     );
 }
 
-async fn a_request_in_flight_during_a_sign_in_that_saves_twice_reads_nothing_of_it(site: Site) {
+async fn a_request_in_flight_at_a_new_id_that_saves_twice_reads_nothing_of_it(site: Site) {
     // DESIGN 6: what it changes is merged; what is there is not its to see.
-    let planted = site.app().browser();
-    planted.visit(|session| session.put("seen", 1).unwrap()).await.value();
-    let (old, thief) = (planted.id(), planted.copy());
-    let sign_in = |session: Session| {
+    let shared = site.app().browser();
+    let begin = |session: Session| {
+        session.put("seen", 1).unwrap();
+        session.set_owner(Some("ann")).unwrap();
+    };
+    shared.visit(begin).await.value();
+    let (old, thief) = (shared.id(), shared.copy());
+    let renew = |session: Session| {
         session.regenerate().unwrap();
         session.put("seen", 2).unwrap();
         session.put("secret", 7).unwrap();
-        session.set_owner(Some("ann")).unwrap();
         session.token()
     };
-    let (victim, clock) = (planted.copy(), site.clock.clone());
+    let (victim, clock) = (shared.copy(), site.clock.clone());
     let visit = thief.visit_async(async move |session: Session| {
-        let token = victim.visit(sign_in).await.value();
+        let token = victim.visit(renew).await.value();
         for round in 1..=2 {
             assert_eq!(session.increment("seen", 1).unwrap(), 1 + round);
             session.push("own", round).unwrap();
             session.save().await.unwrap();
             let own = json!({"seen": 1 + round, "own": (1..=round).collect::<Vec<_>>()});
             assert_eq!(Value::Object(session.all()), own);
-            assert_eq!((session.owner(), session.id().as_str()), (None, &*old));
+            assert_eq!(
+                (session.owner(), session.id().as_str()),
+                (Some("ann".to_owned()), &*old)
+            );
             assert_ne!(session.token(), token);
         }
         clock.advance(Duration::from_secs(30));
@@ -339,7 +345,7 @@ on_every_driver! {
     a_request_in_flight_for_longer_than_the_grace_is_dropped,
     a_touch_does_not_prolong_the_time_in_which_a_request_in_flight_may_follow,
     a_request_in_flight_follows_through_several_regenerations,
-    a_request_in_flight_during_a_sign_in_that_saves_twice_reads_nothing_of_it,
+    a_request_in_flight_at_a_new_id_that_saves_twice_reads_nothing_of_it,
     a_new_request_with_the_old_id_gets_an_empty_session_and_no_cookie,
     the_mark_in_the_place_of_an_old_id_holds_no_id_and_is_nobodys_session,
     of_two_regenerations_at_once_the_first_wins_and_the_other_joins_it,

@@ -94,7 +94,9 @@ fn payload() -> impl Strategy<Value = Map<String, Value>> {
         "_moved",
         "_until",
     ]);
-    prop::collection::btree_map(key, any_json(), 0..6).prop_map(|bookkeeping| {
+    let names = prop::sample::select(vec!["flash", "_token", "_created", "_flash.old", "x"]);
+    let list = prop::collection::vec(names, 1..3).prop_map(Value::from);
+    prop::collection::btree_map(key, prop_oneof![any_json(), list], 0..6).prop_map(|bookkeeping| {
         let mut payload: Map<String, Value> = bookkeeping
             .into_iter()
             .map(|(key, value)| (key.to_owned(), value))

@@ -391,6 +391,90 @@ async fn an_update_whose_function_changes_its_own_key_is_an_error_and_not_for_ev
     assert_eq!(kind.await.value(), ErrorKind::Conflict);
 }
 
+/// Fails if `work` does not end, as it would not if it waited for itself.
+fn ends(work: impl FnOnce() + Send + 'static) {
+    let (ended, waits) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        work();
+        ended.send(()).ok();
+    });
+    match waits.recv_timeout(std::time::Duration::from_secs(60)) {
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("it waits for ever"),
+        _ => thread.join().unwrap(),
+    }
+}
+
+#[test]
+fn a_key_that_asks_the_session_does_not_wait_for_ever() {
+    // A8
+    struct Key(Session);
+    impl AsRef<str> for Key {
+        fn as_ref(&self) -> &str {
+            self.0.exists("a");
+            "a"
+        }
+    }
+    impl Drop for Key {
+        fn drop(&mut self) {
+            self.0.exists("a");
+        }
+    }
+    ends(|| {
+        let session = session_schema::testing::session();
+        let keys = || [Key(session.clone()), Key(session.clone())];
+        session.flash("a", 1).unwrap();
+        session.keep(keys()).unwrap();
+        assert_eq!((session.only(keys()).len(), session.except(keys()).len()), (1, 0));
+        assert!(session.has_any(keys()));
+        session.forget(keys()).unwrap();
+        assert!(session.missing("a"));
+    });
+}
+
+#[test]
+fn a_function_that_asks_the_session_when_it_is_dropped_does_not_wait_for_ever() {
+    // A8
+    struct Asks(Session);
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            self.0.exists("a");
+        }
+    }
+    let after: [fn(&Session); 8] = [
+        |session| session.put("a", 1).unwrap(),
+        |session| session.forget(["a"]).unwrap(),
+        |session| session.flash("a", 1).unwrap(),
+        |session| session.flush().unwrap(),
+        |session| session.replace(Default::default()).unwrap(),
+        |session| session.invalidate().unwrap(),
+        |session| {
+            session.put("b", 1).unwrap();
+            session.update("b", |_: &mut u32| ()).unwrap();
+        },
+        |session| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(session.save()).unwrap();
+            runtime.block_on(session.reload()).unwrap();
+        },
+    ];
+    for change in after {
+        ends(move || {
+            let session = session_schema::testing::session();
+            let asks = Asks(session.clone());
+            let add = move |value: &mut u32| {
+                let _ = &asks;
+                *value += 1;
+            };
+            session.update("a", add).unwrap();
+            change(&session);
+            session.put("a", 2).unwrap();
+        });
+    }
+}
+
 on_every_driver! {
     an_update_whose_function_changes_its_own_key_is_an_error_and_not_for_ever,
     the_second_put_of_a_key_is_the_one_that_counts,

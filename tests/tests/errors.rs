@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use session_schema::{ErrorKind, Exclusive, SaveErrors, Session, SessionSchema, TypedSession};
 use session_tests::{
-    Backing, Call, Counts, Log, SECRET_DETAIL, Site, Visit, key, on_every_driver, signed_in, some_id, user,
+    App, Backing, Call, Counts, Log, SECRET_DETAIL, Site, Visit, key, on_every_driver, signed_in, some_id, user,
 };
 use tokio::runtime::Builder;
 use tower::ServiceExt;
@@ -150,7 +150,7 @@ async fn a_dead_or_malformed_cookie_is_left_alone(site: Site) {
     // ERR-11, D74
     let app = site.app();
     for id in ["wrong", "", &some_id()] {
-        let cookie = format!("session={id}");
+        let cookie = format!("__Host-session={id}");
         let visit = app
             .visit_with_cookies(&[cookie.as_bytes()], |session| session.all())
             .await;
@@ -163,7 +163,10 @@ async fn a_malformed_cookie_costs_no_call_of_the_store(site: Site) {
     // ERR-12
     let app = site.app();
     let visit = app
-        .visit_with_cookies(&[b"session=wrong; session=\"x\"; session"], |session| session.all())
+        .visit_with_cookies(
+            &[b"__Host-session=wrong; __Host-session=\"x\"; __Host-session"],
+            |session| session.all(),
+        )
         .await;
     visit.value();
     assert_eq!(site.calls.take(), Counts::NONE);
@@ -212,7 +215,7 @@ async fn a_handler_that_returns_the_error_of_a_session_responds_with_its_status(
     let id = site.plant(r#"{"user":"Ann-2718"}"#).await;
     let log = Log::capture();
     let request = Request::get("/")
-        .header("cookie", format!("session={id}"))
+        .header("cookie", format!("__Host-session={id}"))
         .body(Body::empty())
         .unwrap();
     let Ok(response) = app.oneshot(request).await;
@@ -283,7 +286,44 @@ async fn a_store_that_does_not_answer_is_out_of_reach_after_a_while() {
     assert_eq!(user(&browser).await, Some(7));
 }
 
+async fn no_response_of_the_library_is_one_of_which_no_page_can_be_made(site: Site) {
+    use axum::response::Response;
+    let page = async |response: Response| match response.extensions().get::<ErrorKind>() {
+        Some(kind) => (response.status(), format!("our page about {kind:?}")).into_response(),
+        None => response,
+    };
+    let pages = || axum::middleware::map_response(page);
+    let app = App::around("__Host-session", |router| router.layer(site.layer()).layer(pages()));
+    let browser = app.browser();
+    browser.visit(|session| session.put("user", 7).unwrap()).await.value();
+    site.faults.unreachable_next(Call::Read);
+    let unread = browser.visit(|_| ()).await;
+    assert_eq!(
+        (unread.status.as_u16(), &*unread.body),
+        (503, &b"our page about Unavailable"[..])
+    );
+    site.faults.fail_next(Call::Write);
+    let unsaved = browser.visit(|session| session.put("user", 8).unwrap()).await;
+    assert_eq!(
+        (unsaved.status.as_u16(), &*unsaved.body),
+        (500, &b"our page about Driver"[..])
+    );
+    let returned = browser.send(Request::new(Body::empty()), async |request: Request| {
+        let session = Session::of(&request).unwrap();
+        session.start().await.unwrap();
+        session.get::<bool>("user").unwrap_err().into_response()
+    });
+    assert_eq!(returned.await.body, "our page about WrongType");
+    let without = App::around("__Host-session", |router| router.layer(pages()));
+    let missing = without.browser().visit(|_| ()).await;
+    assert_eq!(
+        (missing.status.as_u16(), &*missing.body),
+        (500, &b"our page about Unsupported"[..])
+    );
+}
+
 on_every_driver! {
+    no_response_of_the_library_is_one_of_which_no_page_can_be_made,
     a_store_that_fails_at_load_is_an_opaque_error_and_the_handler_is_not_called,
     a_store_that_fails_at_load_is_never_an_empty_session_saved_over_the_stored_one,
     a_store_that_cannot_be_opened_is_tried_again,
@@ -302,10 +342,10 @@ on_every_driver! {
 fn cookie_header() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![9..10_u8, 32..127_u8, 128..=255_u8];
     let part = prop_oneof![
-        Just(b"session=".to_vec()),
+        Just(b"__Host-session=".to_vec()),
         Just(b"; ".to_vec()),
-        Just(b"session".to_vec()),
-        Just(b"%73ession=".to_vec()),
+        Just(b"__Host-session".to_vec()),
+        Just(b"%5F_Host-session=".to_vec()),
         Just(some_id().into_bytes()),
         Just(vec![b'a'; 40]),
         "[A-Za-z0-9_-]{39,41}".prop_map(String::into_bytes),

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::IntoResponse;
-use session_schema::{Clock, Expiry, Session, SessionLayer};
-use session_tests::{Browser, Counts, SetCookie, Site, on_every_driver, user};
+use session_schema::{Clock, Expiry, Passive, Session, SessionLayer};
+use session_tests::{App, Browser, Counts, SetCookie, Site, on_every_driver, user};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -147,7 +148,8 @@ async fn an_invalidated_session_makes_room_for_one_with_its_full_time(site: Site
 
 async fn a_lifetime_of_its_own_stays_with_a_session(site: Site) {
     // LIFE-21, LIFE-22
-    let browser = signed_in(&site, |layer| layer.with_lifetime(HOUR)).await;
+    let limits = |layer: SessionLayer| layer.with_lifetime(HOUR).with_absolute_lifetime(Duration::ZERO);
+    let browser = signed_in(&site, limits).await;
     let visit = browser
         .visit(|session| session.set_lifetime(30 * 24 * HOUR).unwrap())
         .await;
@@ -328,13 +330,94 @@ async fn huge_lifetimes_are_long_and_no_panic(site: Site) {
     let browser = signed_in(&site, limits).await;
     assert!(expiry(&site, &browser).await > 1000 * 365 * 24 * HOUR);
     assert_eq!(user(&browser).await, Some(7));
-    let browser = signed_in(&site, |layer| layer.with_lifetime(HOUR)).await;
+    let limits = |layer: SessionLayer| layer.with_lifetime(HOUR).with_absolute_lifetime(Duration::ZERO);
+    let browser = signed_in(&site, limits).await;
     let visit = browser
         .visit(|session| session.set_lifetime(Duration::MAX).unwrap())
         .await;
     assert!(kept_for(&site, &visit.cookie().unwrap()).unwrap() > 1000 * 365 * 24 * HOUR);
     site.clock.advance(100 * 365 * 24 * HOUR);
     assert_eq!(user(&browser).await, Some(7));
+}
+
+async fn no_session_lives_for_longer_than_thirty_days_by_default(site: Site) {
+    // NIST SP 800-63B-4
+    let browser = signed_in(&site, |layer| layer).await;
+    let visit = browser
+        .visit(|session| session.set_lifetime(365 * 24 * HOUR).unwrap())
+        .await;
+    assert_eq!(kept_for(&site, &visit.cookie().unwrap()), Some(30 * 24 * HOUR));
+    for _ in 0..29 {
+        site.clock.advance(24 * HOUR);
+        assert_eq!(user(&browser).await, Some(7));
+    }
+    site.clock.advance(24 * HOUR);
+    assert_eq!(user(&browser).await, None);
+}
+
+async fn a_poll_in_the_background_keeps_no_session_alive(site: Site) {
+    // Passive
+    let app = |passive: bool| {
+        let layer = site.layer().with_lifetime(100 * MINUTE);
+        App::around("__Host-session", |router| match passive {
+            true => router.layer(Passive).layer(layer),
+            false => router.layer(layer),
+        })
+    };
+    let (page, poll) = (app(false).browser(), app(true).browser());
+    page.visit(|session| session.put("user", 7).unwrap()).await.value();
+    poll.set_id(&page.id());
+    let polls: [fn(&Session); 3] = [
+        |session| assert!(session.has("user")),
+        |session| _ = session.increment("polls", 1).unwrap(),
+        |session| session.put("last", "now").unwrap(),
+    ];
+    for minutes in [11, 40, 40] {
+        site.clock.advance(minutes * MINUTE);
+        for change in polls {
+            let visit = poll.visit(move |session| change(&session)).await;
+            assert!(visit.cookies().is_empty(), "{:?}", visit.headers);
+            visit.value();
+        }
+    }
+    assert_eq!(expiry(&site, &page).await, 9 * MINUTE);
+    assert_eq!(site.payload(&page.id()).await["polls"], 3, "what it changes is saved");
+    let lifetime = poll.visit(|session| session.set_lifetime(HOUR).unwrap()).await;
+    assert_eq!(
+        kept_for(&site, &lifetime.cookie().unwrap()),
+        Some(HOUR),
+        "that is said on purpose"
+    );
+    site.clock.advance(HOUR);
+    assert_eq!(user(&poll).await, None);
+}
+
+async fn a_poll_takes_no_flash_from_the_page_that_is_to_show_it(site: Site) {
+    // Passive
+    let polled = |router: Router| router.layer(Passive).layer(site.layer());
+    // An outer middleware, such as a guard, has loaded the session before.
+    let guarded = |router: Router| {
+        let guard = axum::middleware::from_extractor::<Session>();
+        router.layer(Passive).layer(guard).layer(site.layer())
+    };
+    let page = site.app().browser();
+    for poll in [
+        App::around("__Host-session", polled),
+        App::around("__Host-session", guarded),
+    ] {
+        page.visit(|session| session.flash("notice", "saved").unwrap())
+            .await
+            .value();
+        let poll = poll.browser();
+        poll.set_id(&page.id());
+        for _ in 0..3 {
+            let seen = poll.visit(|session| session.get::<String>("notice").unwrap()).await;
+            assert_eq!(seen.value().as_deref(), Some("saved"));
+        }
+        let seen = page.visit(|session| session.get::<String>("notice").unwrap()).await;
+        assert_eq!(seen.value().as_deref(), Some("saved"));
+        assert!(!page.visit(|session| session.has("notice")).await.value());
+    }
 }
 
 async fn no_lifetime_at_all_is_expired_at_once(site: Site) {
@@ -416,6 +499,9 @@ on_every_driver! {
     a_session_says_when_it_expires_before_and_after_it_is_stored,
     huge_lifetimes_are_long_and_no_panic,
     no_lifetime_at_all_is_expired_at_once,
+    no_session_lives_for_longer_than_thirty_days_by_default,
+    a_poll_in_the_background_keeps_no_session_alive,
+    a_poll_takes_no_flash_from_the_page_that_is_to_show_it,
     the_browser_keeps_the_cookie_until_the_session_ends_and_no_shorter,
     a_prefetch_prolongs_nothing,
     a_request_that_outlives_its_session_brings_nothing_back,

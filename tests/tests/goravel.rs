@@ -1,5 +1,7 @@
 //! Sessions that a Goravel application has written (`data/README.md`): read, continued, and left so that it can go on.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 use session_schema::{Config, Session};
 use session_tests::{App, Browser, Counts, Site, on_every_driver};
@@ -45,7 +47,9 @@ fn object(text: &str) -> Map<String, Value> {
 
 /// A browser whose session Goravel wrote.
 async fn of_goravel(site: &Site, name: &str) -> Browser {
-    let browser = site.app().browser();
+    let browser = site
+        .app_with(|layer| layer.with_absolute_lifetime(Duration::ZERO))
+        .browser();
     browser.set_id(&site.plant(payload(name)).await);
     browser
 }

@@ -303,7 +303,7 @@ async fn ids_are_taken_from_the_cookie_only(site: Site) {
         .header("content-type", "application/x-www-form-urlencoded")
         .header("x-auth-token", &id)
         .header("authorization", format!("Bearer {id}"))
-        .body(Body::from(format!("session={id}")))
+        .body(Body::from(format!("__Host-session={id}")))
         .unwrap();
     let seen = stranger
         .visit_as(request, async |session| session.get::<u8>("user").unwrap())

@@ -7,7 +7,7 @@ use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
-use session_schema::{Error, Session};
+use session_schema::{Error, ErrorKind, Session};
 use session_tests::{App, Call, Counts, Site, on_every_driver, signed_in, user};
 use tower::{Layer, ServiceExt};
 
@@ -22,7 +22,7 @@ async fn two_layers_on_one_request_share_one_session(site: Site) {
         Session::of(&request).unwrap().increment("between", 1).unwrap();
         next.run(request).await
     };
-    let app = App::around("session", |router| {
+    let app = App::around("__Host-session", |router| {
         router.layer(inner).layer(from_fn(between)).layer(outer)
     });
     let browser = app.browser();
@@ -62,7 +62,7 @@ async fn what_an_outer_middleware_changes_is_merged_with_what_is_loaded(site: Si
         Session::of(&request).unwrap().increment("requests", 1).unwrap();
         next.run(request).await
     };
-    let app = App::around("session", |router| router.layer(from_fn(count)).layer(layer));
+    let app = App::around("__Host-session", |router| router.layer(from_fn(count)).layer(layer));
     let browser = app.browser();
     browser.visit(|session| session.put("user", 7).unwrap()).await.value();
     browser
@@ -86,7 +86,7 @@ async fn a_service_that_fails_saves_nothing(site: Site) {
         Err::<axum::response::Response, _>("a failure that belongs to the test")
     });
     let request = Request::builder()
-        .header("cookie", format!("session={}", browser.id()))
+        .header("cookie", format!("__Host-session={}", browser.id()))
         .body(Body::empty())
         .unwrap();
     let failed = site.layer().layer(service).oneshot(request).await;
@@ -124,6 +124,11 @@ async fn a_service_without_axum_has_sessions(site: Site) {
         (third.status().as_u16(), *third.body()),
         (500, 0),
         "the body is the default one"
+    );
+    assert_eq!(
+        third.extensions().get(),
+        Some(&ErrorKind::Driver),
+        "of which a page can be made"
     );
 }
 

@@ -228,8 +228,12 @@ async fn the_same_owner_again_is_no_sign_in() {
 #[tokio::test]
 async fn the_same_owner_again_does_not_sign_in_to_a_session_that_has_ended() {
     let store = Store::new();
-    let puts: [fn(&TypedSession<Shop>); 3] = [
+    let puts: [fn(&TypedSession<Shop>); 4] = [
         |shop| shop.put_user_id(7).unwrap(),
+        |shop| {
+            shop.put_user_id(7).unwrap();
+            shop.session().put("mine", 1).unwrap();
+        },
         |shop| {
             shop.put_user_id(7).unwrap();
             shop.regenerate().unwrap();
@@ -247,7 +251,6 @@ async fn the_same_owner_again_does_not_sign_in_to_a_session_that_has_ended() {
         elsewhere.invalidate().unwrap();
         done(elsewhere).await;
         put(&slow);
-        slow.session().put("mine", 1).unwrap();
         let error = slow.save().await.unwrap_err();
         assert_eq!(
             (error.kind(), error.status().as_u16()),

@@ -1,11 +1,14 @@
 //! The driver over a store that was written for tower-sessions: the whole contract, within one process.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use session_schema::testing::{Harness, ManualClock, driver_contract};
 use session_schema::{Clock, Driver, Expected, Record, SessionLayer, StoreKey, TowerSessionsDriver, Written};
 use session_tests::{App, Log, invalidate, some_id, user};
-use tokio::time::{Instant, timeout};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 use tower_sessions_core::session::{self, Id};
 use tower_sessions_core::session_store::{Error, ExpiredDeletion, Result, SessionStore};
 use tower_sessions_memory_store::MemoryStore;
@@ -261,4 +264,125 @@ async fn debug_shows_nothing_of_the_store() {
     let driver = TowerSessionsDriver::new(MemoryStore::default());
     driver.write(&key(), &record("secret"), Expected::Absent).await.unwrap();
     assert_eq!(format!("{driver:?}"), "TowerSessionsDriver { .. }");
+}
+
+/// A store that answers about the session that was saved last, whichever it is asked for.
+#[derive(Debug, Default)]
+struct OutOfStep(MemoryStore, std::sync::Mutex<Option<Id>>);
+
+#[async_trait::async_trait]
+impl SessionStore for OutOfStep {
+    async fn save(&self, record: &session::Record) -> Result<()> {
+        *self.1.lock().unwrap() = Some(record.id);
+        self.0.save(record).await
+    }
+
+    async fn load(&self, id: &Id) -> Result<Option<session::Record>> {
+        let last = self.1.lock().unwrap().unwrap_or(*id);
+        self.0.load(&last).await
+    }
+
+    async fn delete(&self, id: &Id) -> Result<()> {
+        self.0.delete(id).await
+    }
+}
+
+#[tokio::test]
+async fn another_visitors_session_is_not_read_from_a_store_that_is_out_of_step() {
+    let driver = TowerSessionsDriver::new(OutOfStep::default());
+    driver.write(&key(), &record("theirs"), Expected::Absent).await.unwrap();
+    let error = driver.read(&key()).await.unwrap_err();
+    assert!(
+        !error.is_unavailable() && format!("{error:?}").contains("another session"),
+        "{error:?}"
+    );
+}
+
+/// A store that takes a second for each call, and for some that save for ever.
+#[derive(Debug, Default)]
+struct Slow {
+    inner: MemoryStore,
+    hangs: Arc<AtomicBool>,
+}
+
+#[async_trait::async_trait]
+impl SessionStore for Slow {
+    async fn create(&self, record: &mut session::Record) -> Result<()> {
+        self.inner.create(record).await
+    }
+
+    async fn save(&self, record: &session::Record) -> Result<()> {
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        sleep(Duration::from_secs(1)).await;
+        self.inner.save(record).await
+    }
+
+    async fn load(&self, id: &Id) -> Result<Option<session::Record>> {
+        sleep(Duration::from_secs(1)).await;
+        self.inner.load(id).await
+    }
+
+    async fn delete(&self, id: &Id) -> Result<()> {
+        self.inner.delete(id).await
+    }
+}
+
+/// So many requests that change one session at once: the status of each, and how long it took.
+async fn at_once(requests: u32, store: Slow) -> Vec<(u16, u64)> {
+    let hangs = store.hangs.clone();
+    let will_hang = hangs.swap(false, Ordering::Relaxed);
+    let app = App::new(SessionLayer::new(TowerSessionsDriver::new(store)));
+    let browser = app.browser();
+    browser.visit(|session| session.put("count", 0).unwrap()).await.value();
+    hangs.store(will_hang, Ordering::Relaxed);
+    let mut visits = JoinSet::new();
+    for _ in 0..requests {
+        let browser = browser.copy();
+        visits.spawn(async move {
+            let begun = Instant::now();
+            let visit = browser.visit(|session| session.increment("count", 1).map(drop).unwrap());
+            (visit.await.status.as_u16(), begun.elapsed().as_secs())
+        });
+    }
+    visits.join_all().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_not_refused_because_it_waits_for_its_turn_behind_others_that_are_served() {
+    let visits = at_once(20, Slow::default()).await;
+    assert!(visits.iter().all(|(status, _)| *status == 200), "{visits:?}");
+    assert!(visits.iter().any(|(_, seconds)| *seconds > 10), "{visits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_his_turn_at_a_store_that_serves_nobody() {
+    let store = Slow::default();
+    store.hangs.store(true, Ordering::Relaxed);
+    for (status, seconds) in at_once(20, store).await {
+        // One second for the session, one for what a change reads, and the limit.
+        assert!(status == 503 && seconds <= 12, "{status} after {seconds} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_his_turn_for_ever() {
+    let clock = ManualClock::new();
+    let driver = TowerSessionsDriver::new(Slow::default()).with_clock(clock.clone());
+    let browser = App::new(SessionLayer::new(driver).with_clock(clock.clone())).browser();
+    browser.visit(|session| session.put("a", 1).unwrap()).await.value();
+    // Each request prolongs the session, which conflicts with no other.
+    clock.advance(Duration::from_secs(60 * 60));
+    let mut visits = JoinSet::new();
+    for _ in 0..40 {
+        let browser = browser.copy();
+        visits.spawn(async move {
+            let begun = Instant::now();
+            browser.visit(|session| assert!(session.has("a"))).await;
+            begun.elapsed().as_secs()
+        });
+    }
+    let longest = visits.join_all().await.into_iter().max();
+    assert!((25..=35).contains(&longest.unwrap()), "{longest:?}");
 }

@@ -44,9 +44,11 @@ fn assert_all_changed(config: Config) {
         secure,
         http_only,
         same_site,
+        partitioned,
         url,
         absolute_lifetime,
         raw_ids,
+        namespace,
         key,
     } = config;
     assert_eq!((driver.as_str(), lifetime, expire_on_close), ("redis", 30, true));
@@ -58,9 +60,10 @@ fn assert_all_changed(config: Config) {
     assert_eq!((secure, http_only, same_site.as_str()), (false, false, "Strict"));
     assert_eq!((url.as_deref(), absolute_lifetime), (Some("redis://h/"), Some(600)));
     assert_eq!((raw_ids, key.as_deref()), (true, Some(KEY)));
+    assert_eq!((partitioned, namespace.as_deref()), (true, Some("shop")));
 }
 
-const CHANGED: [(&str, &str); 15] = [
+const CHANGED: [(&str, &str); 17] = [
     ("SESSION_DRIVER", "redis"),
     ("SESSION_LIFETIME", "30"),
     ("SESSION_EXPIRE_ON_CLOSE", "true"),
@@ -76,6 +79,8 @@ const CHANGED: [(&str, &str); 15] = [
     ("SESSION_ABSOLUTE_LIFETIME", "600"),
     ("SESSION_RAW_IDS", "YES"),
     ("SESSION_KEY", KEY),
+    ("SESSION_PARTITIONED", "on"),
+    ("SESSION_NAMESPACE", "shop"),
 ];
 
 #[test]
@@ -88,7 +93,8 @@ fn every_setting_is_read_by_serde() {
     let json = format!(
         r#"{{ "driver": "redis", "lifetime": 30, "expire_on_close": true, "files": "/var/sessions", "gc_interval": -1,
              "cookie": "id", "path": "/shop", "domain": "example.com", "secure": false, "http_only": false,
-             "same_site": "Strict", "url": "redis://h/", "absolute_lifetime": 600, "raw_ids": true, "key": "{KEY}" }}"#
+             "same_site": "Strict", "url": "redis://h/", "absolute_lifetime": 600, "raw_ids": true, "key": "{KEY}",
+             "partitioned": true, "namespace": "shop" }}"#
     );
     assert_all_changed(serde_json::from_str(&json).unwrap());
 }
@@ -114,11 +120,11 @@ fn the_variables_are_session_and_the_name_of_each_field_and_no_others() {
     assert_eq!(fields.len(), CHANGED.len());
 }
 
-/// config/session.go of Goravel, but for the driver's lottery; `secure` is false there.
+/// config/session.go of Goravel, but for the driver's lottery; `secure` is false there, and the cookie is `<application>_session`.
 #[test]
-fn goravels_names_and_defaults_are_the_defaults_here_but_for_secure() {
+fn goravels_names_and_defaults_are_the_defaults_here_but_for_secure_and_cookie() {
     let goravel = r#"{ "driver": "file", "lifetime": 120, "expire_on_close": false,
-        "files": "storage/framework/sessions", "gc_interval": 30, "cookie": "session", "path": "/", "domain": "",
+        "files": "storage/framework/sessions", "gc_interval": 30, "cookie": "", "path": "/", "domain": "",
         "secure": true, "http_only": true, "same_site": "lax" }"#;
     let goravel: Config = serde_json::from_str(goravel).unwrap();
     let nothing: Config = serde_json::from_str("{}").unwrap();
@@ -219,7 +225,7 @@ fn settings_are_the_config_in_units_of_their_own() {
     assert!(settings.expire_on_close && settings.raw_ids);
     let cookie = settings.cookie;
     assert_eq!(
-        (cookie.name.as_str(), cookie.path.as_str(), cookie.domain.as_deref()),
+        (cookie.name(), cookie.path.as_str(), cookie.domain.as_deref()),
         ("id", "/shop", Some("example.com"))
     );
     assert_eq!(
@@ -231,6 +237,52 @@ fn settings_are_the_config_in_units_of_their_own() {
         !accepted(|config| (config.secure, config.same_site) = (false, "strict".into()))
             .cookie
             .secure
+    );
+}
+
+#[test]
+fn a_session_does_not_live_for_ever_unless_that_is_said() {
+    let limit = |config: Config| config.settings().unwrap().absolute_lifetime;
+    assert_eq!(limit(Config::default()), Some(Duration::from_secs(30 * 24 * 60 * 60)));
+    assert_eq!(
+        limit(from(&[("SESSION_ABSOLUTE_LIFETIME", "")]).unwrap()),
+        limit(Config::default())
+    );
+    for unlimited in ["0", "null"] {
+        let json = format!(r#"{{ "absolute_lifetime": {unlimited} }}"#);
+        assert_eq!(limit(serde_json::from_str(&json).unwrap()), None, "{unlimited}");
+    }
+    assert_eq!(limit(from(&[("SESSION_ABSOLUTE_LIFETIME", "0")]).unwrap()), None);
+}
+
+#[test]
+fn a_namespace_that_cannot_be_kept_is_an_error() {
+    let text = refusal(|config| (config.namespace, config.raw_ids) = (Some("shop".into()), true));
+    assert!(text.starts_with("`namespace` ") && text.contains("`raw_ids`"), "{text}");
+    let text = refusal(|config| config.namespace = Some("a\u{1f}b".into()));
+    assert!(text.starts_with("`namespace` ") && text.contains("U+001F"), "{text}");
+}
+
+#[test]
+fn sessions_of_cookies_with_other_names_are_not_in_one_namespace() {
+    let namespace = |change: fn(&mut Config)| accepted(change).namespace();
+    assert_eq!(namespace(|_| ()), Namespace::Nameless);
+    assert_eq!(namespace(|config| config.secure = false), Namespace::Nameless);
+    assert_eq!(
+        namespace(|config| config.cookie = "session".into()),
+        Namespace::Nameless
+    );
+    assert_eq!(
+        namespace(|config| config.cookie = "shop".into()),
+        Namespace::Named("shop".into())
+    );
+    let named: fn(&mut Config) = |config| (config.cookie, config.namespace) = ("a".into(), Some("shop".into()));
+    assert_eq!(namespace(named), Namespace::Named("shop".into()));
+    let nameless: fn(&mut Config) = |config| (config.cookie, config.namespace) = ("a".into(), Some(String::new()));
+    assert_eq!(namespace(nameless), Namespace::Nameless);
+    assert_eq!(
+        namespace(|config| (config.cookie, config.raw_ids) = ("a".into(), true)),
+        Namespace::Raw
     );
 }
 
@@ -250,7 +302,6 @@ fn the_longest_lifetimes_do_not_overflow() {
 #[test]
 fn a_setting_that_makes_no_sense_is_named() {
     assert!(refusal(|config| config.lifetime = 0).starts_with("`lifetime` is 0"));
-    assert!(refusal(|config| config.absolute_lifetime = Some(0)).starts_with("`absolute_lifetime` is 0"));
     assert!(refusal(|config| config.same_site = "default".into()).starts_with("`same_site` is malformed"));
     assert!(refusal(|config| config.same_site = String::new()).starts_with("`same_site` is malformed"));
     assert!(refusal(|config| config.cookie = "a b".into()).starts_with("`cookie` "));

@@ -53,7 +53,7 @@ fn of(letter: char) -> String {
 fn a_cookie_is_secure_hidden_from_scripts_lax_and_for_the_whole_host_unless_said_otherwise() {
     let value = writer(|_| ()).set(&id(), None);
     let cookie = parse(&value);
-    assert_eq!(cookie.name_value(), ("session", ID));
+    assert_eq!(cookie.name_value(), ("__Host-session", ID));
     assert_eq!((cookie.secure(), cookie.http_only()), (Some(true), Some(true)));
     assert_eq!(cookie.same_site(), Some(cookie::SameSite::Lax));
     assert_eq!((cookie.path(), cookie.domain()), (Some("/"), None));
@@ -64,12 +64,13 @@ fn a_cookie_is_secure_hidden_from_scripts_lax_and_for_the_whole_host_unless_said
 fn every_attribute_is_written_as_it_was_configured() {
     let value = writer(|settings| {
         *settings = CookieSettings {
-            name: "id".into(),
+            name: Some("id".into()),
             path: "/shop/%20a".into(),
             domain: Some("shop.example.com".into()),
             secure: false,
             http_only: false,
             same_site: SameSite::Strict,
+            partitioned: false,
         }
     })
     .set(&id(), None);
@@ -90,16 +91,39 @@ fn same_site_is_written_in_each_of_its_three_forms() {
     }
 }
 
+#[test]
+fn the_default_name_promises_no_more_than_the_other_settings_keep() {
+    let name = |change: fn(&mut CookieSettings)| writer(change).name().to_owned();
+    assert_eq!(name(|_| ()), "__Host-session");
+    assert_eq!(name(|settings| settings.http_only = false), "__Host-session");
+    assert_eq!(name(|settings| settings.secure = false), "session");
+    assert_eq!(name(|settings| settings.path = "/shop".into()), "session");
+    assert_eq!(name(|settings| settings.domain = Some("example.com".into())), "session");
+    assert_eq!(name(|settings| settings.name = Some("session".into())), "session");
+}
+
+#[test]
+fn a_cookie_is_not_partitioned_unless_browsers_accept_that() {
+    let text = refusal(|settings| (settings.partitioned, settings.secure) = (true, false));
+    assert!(
+        text.starts_with("`partitioned` ") && text.contains("`secure`"),
+        "{text}"
+    );
+    let written = |partitioned| writer(|settings| settings.partitioned = partitioned).set(&id(), None);
+    assert!(written(true).to_str().unwrap().contains("; Partitioned"));
+    assert!(!written(false).to_str().unwrap().contains("Partitioned"));
+}
+
 // COOK-09, COOK-28
 #[test]
 fn a_name_that_is_no_token_is_refused() {
     for name in ["", "a b", "a=b", "a;b", "a,b", "a\"", "a\n", "a\0", "a/b", "ä", "(a)"] {
-        let text = refusal(|settings| settings.name = name.into());
+        let text = refusal(|settings| settings.name = Some(name.into()));
         assert!(text.starts_with("`cookie` "), "{name:?}: {text}");
     }
-    assert!(refusal(|settings| settings.name = "n".repeat(4057)).contains("4056"));
-    writer(|settings| settings.name = "n".repeat(4056));
-    writer(|settings| settings.name = "!#$%&'*+-.^_`|~aZ09".into());
+    assert!(refusal(|settings| settings.name = Some("n".repeat(4057))).contains("4056"));
+    writer(|settings| settings.name = Some("n".repeat(4056)));
+    writer(|settings| settings.name = Some("!#$%&'*+-.^_`|~aZ09".into()));
 }
 
 // COOK-28
@@ -188,10 +212,10 @@ fn a_name_with_a_prefix_keeps_its_promise_or_is_refused() {
             format!("{prefix}a"),
             format!("{}a", prefix.to_lowercase()),
         ] {
-            writer(|settings| settings.name = name.clone());
+            writer(|settings| settings.name = Some(name.clone()));
             for (setting, breach) in breaches {
                 let settings = settings(|settings| {
-                    settings.name = name.clone();
+                    settings.name = Some(name.clone());
                     breach(settings);
                 });
                 match settings.check() {
@@ -276,7 +300,7 @@ fn debug_of_a_set_cookie_does_not_show_the_id() {
 // COOK-18
 #[test]
 fn the_name_is_the_same_for_reading_and_writing() {
-    let writer = writer(|settings| settings.name = "__Host-id".into());
+    let writer = writer(|settings| settings.name = Some("__Host-id".into()));
     let value = writer.set(&id(), None);
     let sent = value.to_str().unwrap().split_once(';').unwrap().0;
     assert_eq!(found(&[sent.as_bytes()], writer.name()), [ID]);
@@ -383,22 +407,25 @@ proptest! {
     /// What passes the check is a header, and a client reads the settings in it.
     #[test]
     fn whatever_settings_are_accepted_are_what_a_client_reads(
-        name in "(__Host-|__secure-)?[ -~]{1,3}",
+        name in prop::option::of("(__Host-|__secure-)?[ -~]{1,3}"),
         path in "/[ -~é]{0,3}",
         domain in prop::option::of("\\.?[a-c:;. -]{1,4}"),
-        flags in any::<(bool, bool)>(),
+        flags in any::<(bool, bool, bool)>(),
         same_site in prop::sample::select(vec![SameSite::Strict, SameSite::Lax, SameSite::None]),
     ) {
-        let settings = CookieSettings { name, path, domain, secure: flags.0, http_only: flags.1, same_site };
+        let settings = CookieSettings {
+            name, path, domain, secure: flags.0, http_only: flags.1, same_site, partitioned: flags.2,
+        };
         if let Ok(writer) = settings.check() {
             let value = writer.set(&id(), None);
             let cookie = parse(&value);
-            prop_assert_eq!(cookie.name_value(), (settings.name.as_str(), ID));
+            prop_assert_eq!(cookie.name_value(), (settings.name(), ID));
             prop_assert_eq!(cookie.path(), Some(settings.path.as_str()));
             prop_assert_eq!(cookie.domain(), settings.domain.as_deref().map(|domain| domain.trim_start_matches('.')));
             prop_assert_eq!(cookie.secure().unwrap_or(false), settings.secure);
             prop_assert_eq!(cookie.http_only().unwrap_or(false), settings.http_only);
             prop_assert_eq!(cookie.same_site(), Some(same_site.into()));
+            prop_assert_eq!(cookie.partitioned().unwrap_or(false), settings.partitioned);
         }
     }
 }

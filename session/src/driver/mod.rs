@@ -147,6 +147,12 @@ pub trait Driver: Send + Sync + 'static {
         None
     }
 
+    /// Which driver this is, for pointers to one: two layers over clones of one `Arc` keep the same sessions.
+    #[doc(hidden)]
+    fn identity(&self) -> Option<usize> {
+        None
+    }
+
     /// The driver's ability to write without being waited for, if it keeps sessions nowhere but in the memory of this process. One around another driver
     /// answers with itself or not at all, or writes go past it.
     #[doc(hidden)]
@@ -228,7 +234,7 @@ pub enum Written {
 }
 
 macro_rules! forward_driver {
-    ($($pointer:ty, [$($generics:tt)*];)*) => {$(
+    ($($pointer:ty, [$($generics:tt)*], $identity:expr;)*) => {$(
         #[async_trait]
         impl<$($generics)*> Driver for $pointer {
             async fn open(&self) -> Result<(), DriverError> {
@@ -270,11 +276,14 @@ macro_rules! forward_driver {
             fn watch(&self, watcher: Arc<dyn Watcher>) -> bool {
                 (**self).watch(watcher)
             }
+            fn identity(&self) -> Option<usize> {
+                (**self).identity().or_else(|| ($identity)(self))
+            }
         }
     )*};
 }
 
 forward_driver! {
-    Arc<D>, [D: Driver + ?Sized];
-    Box<D>, [D: Driver + ?Sized];
+    Arc<D>, [D: Driver + ?Sized], |driver: &Self| Some(Arc::as_ptr(driver).addr());
+    Box<D>, [D: Driver + ?Sized], |_: &Self| None;
 }

@@ -10,7 +10,7 @@ pub use exclusive::Exclusive;
 pub use rejection::{LoadFailed, MissingSessionLayer, SessionRejection};
 
 use crate::schema::SessionSchema;
-use crate::session::{Session, is_speculative};
+use crate::session::{Attached, Session, is_speculative};
 use crate::typed::TypedSession;
 
 impl<S: Send + Sync> FromRequestParts<S> for Session {
@@ -48,7 +48,7 @@ impl<S: Send + Sync, T: SessionSchema> OptionalFromRequestParts<S> for TypedSess
 
 /// The session of a request, loaded.
 async fn load(parts: &Parts) -> Result<Option<Session>, SessionRejection> {
-    let Some(session) = parts.extensions.get::<Session>() else {
+    let Some(Attached { session, .. }) = Attached::of(&parts.extensions) else {
         return Ok(None);
     };
     match session.start_as(|| is_speculative(&parts.headers)).await {

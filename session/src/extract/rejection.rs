@@ -1,10 +1,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use axum_core::response::{IntoResponse, Response};
-use http::StatusCode;
-
 use crate::error::{Error, ErrorKind};
+use axum_core::response::{IntoResponse, Response};
 
 /// Why a session could not be extracted.
 #[derive(Debug)]
@@ -78,7 +76,8 @@ impl From<LoadFailed> for SessionRejection {
     }
 }
 
-/// 500 for a missing layer, 503 or 500 for a store that fails, 423 where another request has the session exclusively; never a detail.
+/// 500 for a missing layer, 503 or 500 for a store that fails, 423 where another request has the session exclusively; never a detail. The
+/// [`ErrorKind`] is an extension of the response, [`ErrorKind::Unsupported`] for a missing layer.
 impl IntoResponse for SessionRejection {
     fn into_response(self) -> Response {
         match self {
@@ -90,14 +89,21 @@ impl IntoResponse for SessionRejection {
 
 impl IntoResponse for MissingSessionLayer {
     fn into_response(self) -> Response {
-        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        refusal(ErrorKind::Unsupported)
     }
 }
 
 impl IntoResponse for LoadFailed {
     fn into_response(self) -> Response {
-        self.0.status().into_response()
+        refusal(self.0.kind())
     }
+}
+
+/// A response without a body, and the kind as an extension, of which the application may make a page.
+fn refusal(kind: ErrorKind) -> Response {
+    let mut response = kind.status().into_response();
+    response.extensions_mut().insert(kind);
+    response
 }
 
 /// As a response that a handler returns; what it was is logged.
@@ -109,7 +115,7 @@ impl IntoResponse for Error {
             kind = ?self.kind(),
             "a handler could not use its session"
         );
-        self.status().into_response()
+        refusal(self.kind())
     }
 }
 

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 use http::Response;
 use pin_project_lite::pin_project;
 
-use crate::middleware::outcome::{finish, vary_by_cookie};
+use crate::error::ErrorKind;
+use crate::middleware::outcome::{depend_on, finish, refusal};
 use crate::run::RunToEnd;
 use crate::session::{Closing, SaveReport, Session};
 
@@ -24,6 +25,7 @@ pin_project! {
     #[project = StepProjection]
     enum Step<F, B> {
         Handling { #[pin] inner: F },
+        Refused,
         Saving { response: Response<B>, commit: RunToEnd<SaveReport> },
     }
 }
@@ -32,6 +34,14 @@ impl<F, B> ResponseFuture<F, B> {
     pub(crate) fn new(inner: F, session: Option<Session>) -> Self {
         let step = Step::Handling { inner };
         Self { step, session }
+    }
+
+    /// The response to a request whose layers contradict each other.
+    pub(crate) fn refused() -> Self {
+        Self {
+            step: Step::Refused,
+            session: None,
+        }
     }
 }
 
@@ -53,7 +63,7 @@ where
             match session.close() {
                 Closing::Untouched => return polled,
                 Closing::Unchanged => {
-                    vary_by_cookie(response.headers_mut());
+                    depend_on(response.headers_mut(), session);
                     return polled;
                 }
                 Closing::Saved(report) => {
@@ -67,8 +77,9 @@ where
                 }
             }
         }
-        let (StepProjection::Saving { response, commit }, Some(session)) = (this.step.project(), this.session) else {
-            unreachable!("only a response with a session waits for a save");
+        let (response, commit, session) = match (this.step.project(), this.session) {
+            (StepProjection::Saving { response, commit }, Some(session)) => (response, commit, session),
+            _ => return Poll::Ready(Ok(refusal(ErrorKind::Unsupported))),
         };
         let report = ready!(Pin::new(commit).poll(cx));
         finish(response, session, report);

@@ -6,7 +6,7 @@ use tower_layer::Layer;
 
 use crate::backend::Backend;
 use crate::clock::{Clock, SharedClock};
-use crate::config::{Config, LoadErrors, SaveErrors, Settings};
+use crate::config::{Config, LoadErrors, SaveErrors, Settings, limit};
 use crate::cookie::SameSite;
 use crate::driver::Driver;
 use crate::error::ConfigError;
@@ -22,8 +22,13 @@ use crate::store::Store;
 /// * The cookie is set when it has to change, and removed only by the request whose handler ended its session: a response that merely
 ///   found a dead id may be a slow one, and would remove the cookie that a sign-in has set meanwhile. Where it is set, it replaces what
 ///   the handler has set under its name, for whatever path; cookies of other names stay.
-/// * A response that depends on the session carries `Vary: Cookie`; one that sets the cookie `Cache-Control: private`, unless the
-///   handler chose otherwise ([RFC 9111 section 3](https://www.rfc-editor.org/rfc/rfc9111#section-3)).
+/// * A response that depends on the session carries `Vary: Cookie`. If the session has an owner, and the handler has set no `Cache-Control`, it
+///   carries `Cache-Control: no-store`, so that after a sign-out the browser's back button shows nothing.
+/// * A response that sets the cookie is kept out of shared caches, which would give one visitor's session to everybody
+///   ([RFC 9111 section 3](https://www.rfc-editor.org/rfc/rfc9111#section-3)): it says `Cache-Control: private`, unless the handler said `private`,
+///   `no-store` or `no-cache`. `public` and `s-maxage` are taken out, with a warning.
+/// * A response that the library makes itself has no body and an [`ErrorKind`](crate::ErrorKind) as an extension.
+///   `axum::middleware::map_response` outside of the layer makes a page of it.
 /// * An id that the server has not issued is never adopted, and a malformed cookie is no error. Names are compared byte by byte. Of several cookies of
 ///   the name, the first eight that are well-formed are looked up in order, and the first that leads to a session wins.
 /// * A store that is out of reach, or does not answer in [time](SessionLayer::with_store_timeout), is a 503 for requests that use their session, unless
@@ -31,7 +36,10 @@ use crate::store::Store;
 ///   then finds out whether the store answers again: after a second at first, later every eight seconds at most. A warning says when that begins, a line when it ends.
 /// * Expired means that the moment has come. An expiry is moved, in the store and in the browser, only when a tenth of the lifetime has
 ///   gone by since it was last moved.
-/// * Two layers on one request share the outer one's session; a warning says so once.
+/// * Layers nest. One that is inside another and differs from it has a session of its own, which is the one that extractors find there; give its
+///   cookie another name, or requests through both are refused with 500 and a line in the log. Layers are the same if they are clones of one, or
+///   have the same `Arc` of a driver and the same [namespace](SessionLayer::with_namespace): then the inner one uses the outer one's session, and
+///   a warning says so once.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -80,8 +88,8 @@ struct Inner {
 }
 
 impl SessionLayer {
-    /// Sessions in `driver`, with safe settings: a cookie `session` that is `HttpOnly`, `Secure` and `SameSite=Lax`, for two hours from the last use.
-    /// The driver is opened with the first request, and swept every 30 minutes.
+    /// Sessions in `driver`, with safe settings: a cookie `__Host-session` that is `HttpOnly`, `Secure` and `SameSite=Lax`, for two hours from the last use
+    /// and 30 days at most. The driver is opened with the first request, and swept every 30 minutes.
     pub fn new(driver: impl Driver) -> Self {
         let store = Store::new(Arc::new(driver));
         Self::over(Arc::new(store), Settings::default(), SharedClock::default())
@@ -122,10 +130,13 @@ impl SessionLayer {
         Ok(self.with(|changed| *changed = settings))
     }
 
-    /// The name of the cookie, `session` unless said otherwise. `__Host-session` lets no other application under the domain plant one.
+    /// Sets the name of the cookie.
+    ///
+    /// Defaults to `__Host-session` where the rules of that prefix hold, as they do by default: the cookie is `Secure`, its path is `/` and it has no
+    /// domain. Browsers let no other host set such a cookie, so a sibling domain cannot plant an id. Defaults to `session` otherwise.
     #[must_use]
     pub fn with_cookie_name(self, name: impl Into<String>) -> Self {
-        self.with(|settings| settings.cookie.name = name.into())
+        self.with(|settings| settings.cookie.name = Some(name.into()))
     }
 
     /// The path under which browsers send the cookie, `/` unless said otherwise.
@@ -159,16 +170,24 @@ impl SessionLayer {
         self.with(|settings| settings.cookie.same_site = same_site)
     }
 
+    /// Whether browsers keep the cookie apart for each site that embeds the application
+    /// ([CHIPS](https://developer.mozilla.org/en-US/docs/Web/Privacy/Guides/Privacy_sandbox/Partitioned_cookies)). The cookie has to be
+    /// `Secure`, and for requests from other sites also [`SameSite::None`]. Defaults to `false`.
+    #[must_use]
+    pub fn with_partitioned(self, partitioned: bool) -> Self {
+        self.with(|settings| settings.cookie.partitioned = partitioned)
+    }
+
     /// How long a session lives without use; two hours unless said otherwise.
     #[must_use]
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
         self.with(|settings| settings.lifetime = lifetime)
     }
 
-    /// How long a session lives at most, however much it is used; without limit unless said otherwise. A new id does not prolong it.
+    /// Sets how long a session lives at most, however much it is used. Defaults to 30 days; zero sets no limit. A new id does not prolong it.
     #[must_use]
     pub fn with_absolute_lifetime(self, lifetime: Duration) -> Self {
-        self.with(|settings| settings.absolute_lifetime = Some(lifetime))
+        self.with(|settings| settings.absolute_lifetime = limit(lifetime))
     }
 
     /// Whether browsers forget the cookie when they are closed; they do not unless said otherwise. Sessions with a
@@ -178,8 +197,14 @@ impl SessionLayer {
         self.with(|settings| settings.expire_on_close = expire_on_close)
     }
 
-    /// How long one call of the store may take before it counts as out of reach; 5 seconds unless said otherwise. What concerns
-    /// [all sessions of an owner](crate::SessionManager::sessions_of) may take a minute, a collection of garbage an hour.
+    /// How long the store may keep silent before it counts as out of reach. Defaults to 5 seconds for a call. Calls that concern
+    /// [all sessions of an owner](crate::SessionManager::sessions_of) have a minute, and a collection of garbage has an hour.
+    ///
+    /// Some stores take a few calls at a time: SQLite has one writer, and a pool has so many connections. A call that waits for its turn behind
+    /// others of this process is not failed for that. Its time begins again whenever the store answers one of them, and again when its turn
+    /// comes. It fails when the store answers none of them for this long, and after six times as long in any case.
+    ///
+    /// A pool given to `from_pool` has a time limit of its own, which counts if the application's other queries use all connections.
     #[must_use]
     pub fn with_store_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.store_timeout = timeout)
@@ -192,7 +217,7 @@ impl SessionLayer {
         self.with(|settings| settings.gc_interval = Some(interval).filter(|interval| !interval.is_zero()))
     }
 
-    /// How many bytes a session may have as JSON; 4 MiB unless said otherwise. A save of more fails, and what is stored already and has more reads as
+    /// Sets how many bytes a session may have as JSON. Defaults to 1 MiB. A save of more fails, and what is stored already and has more reads as
     /// empty, with a warning: where the limit is lowered, visitors with larger sessions are signed out.
     #[must_use]
     pub fn with_max_bytes(self, bytes: usize) -> Self {
@@ -215,6 +240,20 @@ impl SessionLayer {
     #[must_use]
     pub fn with_exclusive_wait(self, wait: Duration) -> Self {
         self.with(|settings| settings.exclusive_wait = wait)
+    }
+
+    /// Keeps the sessions of this application apart from those of others over the same store: an id of one opens nothing in another, and "all
+    /// sessions of user 42" are those of this application.
+    ///
+    /// The name is part of what the store sees of ids and of owners; [`Session::owner`](crate::Session::owner) stays the plain one. Defaults to the
+    /// name of the cookie, or to none where that is one of the default names, `__Host-session` or `session`. Two applications with default names
+    /// over one store are one application unless each names a namespace. An empty name is no namespace. A new namespace ends all sessions: nobody
+    /// finds them there.
+    ///
+    /// It cannot be kept with [`Config::raw_ids`], and holds no U+001F, which separates it from owners in the store.
+    #[must_use]
+    pub fn with_namespace(self, namespace: impl Into<String>) -> Self {
+        self.with(|settings| settings.namespace = Some(namespace.into()))
     }
 
     /// The clock by which sessions expire; the system's unless said otherwise.
@@ -242,6 +281,7 @@ impl Inner {
             Ok(cookie) => Backend {
                 cookie,
                 store: self.store.clone(),
+                namespace: self.settings.namespace(),
                 settings: self.settings.clone(),
                 clock: self.clock.clone(),
             },
@@ -276,7 +316,8 @@ mod tests {
     #[tokio::test]
     async fn a_layer_that_was_applied_can_be_given_other_settings() {
         let layer = SessionLayer::new(MemoryDriver::new()).with_path("/shop");
-        assert!(cookie_of(layer.clone()).await.starts_with("session="));
+        let before = cookie_of(layer.clone()).await;
+        assert!(before.starts_with("session="), "no `__Host-` with a path: {before}");
         let changed = cookie_of(layer.clone().with_cookie_name("other")).await;
         assert!(
             changed.starts_with("other=") && changed.contains("Path=/shop"),

@@ -1,10 +1,11 @@
 //! What a response says of its session: headers, and the error where it could not be saved.
 
-use http::header::{CACHE_CONTROL, Entry, SET_COOKIE, VARY};
+use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, Response};
 
 use crate::config::SaveErrors;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+use crate::middleware::caching::{keep_private, store_nothing_by_default, vary_by_cookie};
 use crate::session::{SaveReport, Session};
 
 /// Puts the outcome of a save on its response.
@@ -12,18 +13,31 @@ pub(super) fn finish<B: Default>(response: &mut Response<B>, session: &Session, 
     if let Err(error) = saved.result {
         report(&error);
         if session.backend().settings.save_errors == SaveErrors::Fail {
-            *response = Response::default();
-            *response.status_mut() = error.status();
+            *response = refusal(error.kind());
         }
     }
     let headers = response.headers_mut();
-    vary_by_cookie(headers);
+    depend_on(headers, session);
     if let Some(cookie) = saved.cookie {
         set_cookie(headers, session.backend().cookie.name(), cookie);
-        headers
-            .entry(CACHE_CONTROL)
-            .or_insert(HeaderValue::from_static("private"));
+        keep_private(headers);
     }
+}
+
+/// Says of a response that it depends on the session.
+pub(super) fn depend_on(headers: &mut HeaderMap, session: &Session) {
+    vary_by_cookie(headers);
+    if session.has_owner() {
+        store_nothing_by_default(headers);
+    }
+}
+
+/// A response of the library's own: no body, and the kind of the error as an extension, of which the application may make a page.
+pub(super) fn refusal<B: Default>(kind: ErrorKind) -> Response<B> {
+    let mut response = Response::default();
+    *response.status_mut() = kind.status();
+    response.extensions_mut().insert(kind);
+    response
 }
 
 /// Sets the session's cookie in the place of what the handler has set under its name: of two, some clients keep the first
@@ -43,34 +57,12 @@ fn set_cookie(headers: &mut HeaderMap, name: &str, cookie: HeaderValue) {
 }
 
 fn report(error: &Error) {
-    tracing::error!(
-        target: "session_schema",
-        err = error as &dyn std::error::Error,
-        kind = ?error.kind(),
-        "a session could not be saved"
-    );
-}
-
-/// Adds `Cookie` to what the response varies by.
-pub(super) fn vary_by_cookie(headers: &mut HeaderMap) {
-    const COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
-    let mut vary = match headers.entry(VARY) {
-        Entry::Vacant(entry) => {
-            entry.insert(COOKIE);
-            return;
+    let (err, kind) = (error as &dyn std::error::Error, error.kind());
+    match kind {
+        // Nothing is wrong: another request was faster, and the visitor is told so.
+        ErrorKind::Superseded | ErrorKind::SignInRefused => {
+            tracing::info!(target: "session_schema", err, ?kind, "a request was refused to save its session");
         }
-        Entry::Occupied(entry) => entry,
-    };
-    let names_cookie = |value: &HeaderValue| {
-        let mut names = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-        names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"cookie"))
-    };
-    if vary.iter().any(names_cookie) {
-        return;
-    }
-    let merged = HeaderValue::from_bytes(&[vary.get().as_bytes(), b", Cookie"].concat()).ok();
-    match merged.filter(|_| vary.iter().count() == 1) {
-        Some(merged) => drop(vary.insert(merged)),
-        None => vary.append(COOKIE),
+        _ => tracing::error!(target: "session_schema", err, ?kind, "a session could not be saved"),
     }
 }

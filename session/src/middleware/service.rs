@@ -7,7 +7,7 @@ use tower_service::Service;
 
 use crate::backend::Backend;
 use crate::middleware::ResponseFuture;
-use crate::session::Session;
+use crate::session::{Attached, Session, Within};
 
 /// A service whose requests have sessions; what [`SessionLayer`](crate::SessionLayer) makes.
 #[derive(Clone, Debug)]
@@ -36,9 +36,19 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        if request.extensions().get::<Session>().is_some() {
-            warn_of_two_layers();
-            return ResponseFuture::new(self.inner.call(request), None);
+        if let Some(attached) = Attached::of(request.extensions()) {
+            match attached.within(&self.backend) {
+                Within::Other => {}
+                Within::Same(session) => {
+                    warn_of_two_layers();
+                    session.attach_again(&mut request);
+                    return ResponseFuture::new(self.inner.call(request), None);
+                }
+                Within::SameName => {
+                    report_contradiction(self.backend.cookie.name());
+                    return ResponseFuture::refused();
+                }
+            }
         }
         let cookies = request.headers().get_all(header::COOKIE).iter();
         let session = Session::of_headers(self.backend.clone(), cookies);
@@ -52,7 +62,17 @@ fn warn_of_two_layers() {
     if !WARNED.swap(true, Ordering::Relaxed) {
         tracing::warn!(
             target: "session_schema",
-            "a request went through two `SessionLayer`s: the outer one's session is used, remove the other"
+            "a request went through two `SessionLayer`s of the same driver and namespace: the outer one's session is used, remove the other"
         );
     }
+}
+
+#[cold]
+fn report_contradiction(cookie: &str) {
+    tracing::error!(
+        target: "session_schema",
+        cookie,
+        "a request went through two `SessionLayer`s that keep different sessions in cookies of one name, and was refused: \
+         give one of the layers another name with `with_cookie_name`, or use clones of one layer"
+    );
 }

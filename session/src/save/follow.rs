@@ -2,7 +2,7 @@
 //!
 //! Where a session was given a new id, a mark stands in the old place. A request that loaded the session before follows it to save its
 //! changes, and only if the session had an owner then and has the same one now: the old id may be known to somebody else, who planted it. It reads
-//! nothing there. Nor does it follow with a record from a cache, which another server's mark may already have replaced when it was loaded.
+//! nothing there. Nor does it follow with a record from a cache, where another server's mark may have replaced the stored one before it was loaded.
 
 use std::time::SystemTime;
 
@@ -104,7 +104,9 @@ impl Backend {
             if mark.until <= now {
                 return Ok(Followed::Gone);
             }
-            if purpose == Purpose::Merge && (loaded.is_cached() || loaded.owner().is_none()) {
+            // A cache over which the mark was put has not had the session since. Another one may have had it until now.
+            let was_in_flight = target.moved || !loaded.is_cached() || mark.by == self.store.number;
+            if purpose == Purpose::Merge && (loaded.owner().is_none() || !was_in_flight) {
                 return Ok(Followed::Superseded);
             }
             newer = self.limited().read_fresh(&mark.to).await?;

@@ -97,6 +97,7 @@ impl Backend {
         let mark = Mark {
             to: new.key,
             until: after(now, GRACE),
+            by: self.store.number,
         };
         for attempt in 0..ATTEMPTS {
             let expected = Expected::Version(stored.record.version());

@@ -345,8 +345,17 @@ impl<'a> Source<'a> {
 
 /// The fields of a struct, encoded but not stored yet, so that one that cannot be leaves the session as it is.
 #[doc(hidden)]
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Fill(Vec<(Entry, String)>);
+
+/// The keys, and no values.
+impl fmt::Debug for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|(entry, _)| entry.name))
+            .finish()
+    }
+}
 
 impl Fill {
     /// Encodes a field.

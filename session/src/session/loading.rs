@@ -101,7 +101,14 @@ impl Session {
         let (loaded, draft) = Loaded::new(stored, &self.0.backend, now, prolonged, || speculative);
         self.replayed(
             |state| state.base_of(&draft, owner.as_deref()),
-            |slot, replayed| slot.state().start_with(loaded, replayed),
+            |slot, replayed| {
+                let state = slot.state();
+                state.start_with(loaded, replayed)?;
+                if speculative {
+                    state.be_speculative();
+                }
+                Ok(())
+            },
         )
     }
 
@@ -166,15 +173,21 @@ impl Slot {
             self.state().start_without(matches!(found, Found::Moved));
             return Ok(());
         };
-        let speculative = || self.speculative || speculative();
-        let (loaded, draft) = Loaded::new(stored, backend, now, prolonged, speculative);
-        let Some(state) = &mut self.state else {
-            self.state = Some(Box::new(State::of(loaded, draft)));
-            return Ok(());
+        let known = self.speculative;
+        let (loaded, draft) = Loaded::new(stored, backend, now, prolonged, || known || speculative());
+        let state = match &mut self.state {
+            None => self.state.insert(Box::new(State::of(loaded, draft))),
+            Some(state) => {
+                let base = state.base_of(&draft, loaded.owner());
+                let replayed = state.replay(base);
+                state.start_with(loaded, replayed)?;
+                state
+            }
         };
-        let base = state.base_of(&draft, loaded.owner());
-        let replayed = state.replay(base);
-        state.start_with(loaded, replayed)
+        if known {
+            state.be_speculative();
+        }
+        Ok(())
     }
 }
 

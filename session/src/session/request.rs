@@ -2,26 +2,63 @@
 
 use std::sync::{Arc, Mutex};
 
-use http::{HeaderMap, HeaderValue, Request};
+use http::request::Parts;
+use http::{Extensions, HeaderMap, HeaderValue, Request};
 
 use super::{Inner, Session, Source};
 use crate::backend::Backend;
 use crate::id::SessionId;
 
 impl Session {
-    /// Puts the session on a request, for extractors and [`Session::of`] to find.
+    /// Puts the session on a request, for extractors and [`Session::of`] to find. A [`SessionLayer`](crate::SessionLayer) that the request goes
+    /// through afterwards leaves it alone, and does not save it.
     pub fn attach<B>(&self, request: &mut Request<B>) {
-        request.extensions_mut().insert(self.clone());
+        let attached = Attached {
+            session: self.clone(),
+            outer: None,
+        };
+        let extensions = request.extensions_mut();
+        if let Some(outer) = extensions.insert(attached)
+            && let Some(attached) = extensions.get_mut::<Attached>()
+        {
+            attached.outer = Some(Arc::new(outer));
+        }
     }
 
-    /// The session of a request, if a layer or [`attach`](Session::attach) gave it one. It may not be [started](Session::start) yet. Notes
-    /// whether the request is a prefetch, for `start` to age no flash then and prolong nothing.
+    /// The session of a request, if a layer or [`attach`](Session::attach) gave it one; where layers nest, the innermost. It may not be
+    /// [started](Session::start) yet. Notes whether the request is a prefetch, for `start` to age no flash then and prolong nothing.
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
-        let session: Self = request.extensions().get().cloned()?;
-        if !session.is_started() && is_speculative(request.headers()) {
+        Self::of_head(request.extensions(), request.headers())
+    }
+
+    /// The same, where the request has been taken apart: for extractors of one's own.
+    pub fn of_parts(parts: &Parts) -> Option<Self> {
+        Self::of_head(&parts.extensions, &parts.headers)
+    }
+
+    fn of_head(extensions: &Extensions, headers: &HeaderMap) -> Option<Self> {
+        let session = Attached::of(extensions)?.session.clone();
+        if !session.is_started() && is_speculative(headers) {
             session.lock().speculative = true;
         }
         Some(session)
+    }
+
+    /// Puts the session in front of those that a request has, if it is not there.
+    pub(crate) fn attach_again<B>(&self, request: &mut Request<B>) {
+        let innermost = Attached::of(request.extensions()).map(|attached| &attached.session);
+        if innermost.is_none_or(|innermost| !Arc::ptr_eq(&innermost.0, &self.0)) {
+            self.attach(request);
+        }
+    }
+
+    /// Marks the request as no activity: it ages no flash and prolongs nothing, also if its session has been loaded.
+    pub(crate) fn be_passive(&self) {
+        let mut slot = self.lock();
+        slot.speculative = true;
+        if let Some(state) = &mut slot.state {
+            state.be_speculative();
+        }
     }
 
     /// The session of a request that came with these `Cookie` headers.
@@ -46,6 +83,55 @@ impl Session {
 
     pub(crate) fn backend(&self) -> &Backend {
         &self.0.backend
+    }
+}
+
+/// The sessions of a request, in its extensions. Of a type of its own: `extensions.get::<Session>()` would find a session that nobody has
+/// loaded, which reads as empty for a visitor who is signed in.
+#[derive(Clone)]
+pub(crate) struct Attached {
+    /// That of the innermost layer.
+    pub(crate) session: Session,
+    outer: Option<Arc<Attached>>,
+}
+
+/// What a layer finds on a request.
+pub(crate) enum Within {
+    /// Sessions of other layers, if any.
+    Other,
+    /// The session that the layer would load itself, or one that was built by hand.
+    Same(Session),
+    /// A session of another layer whose cookie has the same name.
+    SameName,
+}
+
+impl Attached {
+    #[inline]
+    pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+
+    /// The sessions, from the innermost to the outermost.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = &Session> {
+        let attached = std::iter::successors(Some(self), |attached| attached.outer.as_deref());
+        attached.map(|attached| &attached.session)
+    }
+
+    /// What a layer over `backend` finds.
+    pub(crate) fn within(&self, backend: &Backend) -> Within {
+        let is_same = |session: &&Session| {
+            let other = session.backend();
+            matches!(session.0.source, Source::Given(_))
+                || other.store.is_same(&backend.store) && other.namespace == backend.namespace
+        };
+        if let Some(session) = self.sessions().find(is_same) {
+            return Within::Same(session.clone());
+        }
+        let name = backend.cookie.name();
+        match self.sessions().any(|session| session.backend().cookie.name() == name) {
+            true => Within::SameName,
+            false => Within::Other,
+        }
     }
 }
 

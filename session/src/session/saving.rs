@@ -1,6 +1,5 @@
 //! A session is saved: by whoever asks for that, and by the layer when the handler has returned.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -8,7 +7,7 @@ use http::HeaderValue;
 use super::gate::Work;
 use super::locked::Locked;
 use super::{Phase, Session, Slot};
-use crate::backend::{Backend, CANDIDATES, Place};
+use crate::backend::{Backend, Place};
 use crate::draft::Draft;
 use crate::error::Result;
 use crate::id::SessionId;
@@ -99,11 +98,8 @@ impl Session {
     /// Where the other ids lead that came with the request.
     fn other_places(&self, known: SessionId) -> Vec<Arc<Place>> {
         let backend = &*self.0.backend;
-        let mut seen = HashSet::from([known]);
-        let ids = (0..CANDIDATES).map_while(|at| self.0.source.nth_id(at, backend.cookie.name()));
-        ids.filter(|id| seen.insert(*id))
-            .map(|id| backend.place_of(id))
-            .collect()
+        let ids = (0..).map_while(|at| self.0.source.nth_id(at, backend.cookie.name()));
+        ids.filter(|id| *id != known).map(|id| backend.place_of(id)).collect()
     }
 
     /// Ends the time in which the session can be changed, and says what is left to do; a save for which nobody has to be waited for is done.

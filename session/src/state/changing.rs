@@ -71,10 +71,10 @@ impl State {
 
     /// Keeps a flash key for one more request; whatever is not flash stays what it is.
     pub(crate) fn keep(&mut self, key: &str) -> Result<()> {
-        if let Some((key, text)) = self.shown.remove_entry(key) {
+        if let Some((key, text)) = self.shown.remove(key) {
             return self.flash(key, text.json(), false);
         }
-        let Some((key, seen)) = self.passing.remove_entry(key) else {
+        let Some((key, seen)) = self.passing.remove(key) else {
             return Ok(());
         };
         let is_seen = self.draft.flash.find(&key).is_some_and(|(stamp, _)| stamp == seen);
@@ -90,7 +90,8 @@ impl State {
     }
 
     pub(crate) fn reflash(&mut self) -> Result<()> {
-        let keys: Vec<_> = self.shown.keys().chain(self.passing.keys()).cloned().collect();
+        let shown = self.shown.keys().cloned();
+        let keys: Vec<_> = shown.chain(self.draft.flash.keys()).collect();
         keys.iter().try_for_each(|key| self.keep(key))
     }
 

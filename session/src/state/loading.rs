@@ -37,13 +37,16 @@ impl Loaded {
             (None, Some(since)) if backend.settings.cookie_expiry(&stored.record).is_some() => Touch::Done(since),
             _ => Touch::None,
         };
-        let speculative = (!draft.flash.is_empty() || matches!(touch, Touch::Due)) && speculative();
+        let is_undated = backend.settings.is_undated(&draft);
+        let matters = is_undated || !draft.flash.is_empty() || matches!(touch, Touch::Due);
+        let speculative = matters && speculative();
         if speculative {
             touch = Touch::None;
             passing = Passing::new();
             draft.flash.leave_as_stored();
+        } else if is_undated {
+            backend.settings.note_beginning(&mut draft, now);
         }
-        backend.settings.note_beginning(&mut draft, now);
         let loaded = Self {
             stored,
             passing,
@@ -132,6 +135,19 @@ impl State {
         });
         self.start_fresh();
         Ok(())
+    }
+
+    /// Ages no flash and prolongs nothing, though the session may have been loaded before that was known.
+    pub(crate) fn be_speculative(&mut self) {
+        if self.stored().is_some() {
+            self.speculative = true;
+            self.touch = Touch::None;
+            self.passing.clear();
+            // Otherwise this request has flashed something itself.
+            if self.changes.is_empty() {
+                self.draft.flash.leave_as_stored();
+            }
+        }
     }
 
     /// Goes on without what is stored, which could not be read, if nothing was changed yet; says whether it does.

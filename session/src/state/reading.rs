@@ -32,7 +32,7 @@ impl State {
         let stored = self
             .draft
             .entries()
-            .filter(|(key, _)| !self.shown.contains_key(*key))
+            .filter(|(key, _)| !self.shown.contains_key(key))
             .filter_map(|(key, _)| Some((key.to_owned(), self.draft.text(key)?)));
         let shown = self.shown.iter().map(|(key, text)| (key.to_string(), text.clone()));
         stored.chain(shown).collect()

@@ -1,6 +1,5 @@
 //! What a save has to do, and what becomes of the session by it.
 
-use std::collections::btree_map::Entry;
 use std::time::SystemTime;
 
 use http::HeaderValue;
@@ -71,6 +70,8 @@ impl State {
     /// What a save has to do now. The changes go with it; [`settle`](State::settle) says what becomes of them. If they cannot be stored they
     /// are refused and stay to be saved; a session that was ended is destroyed all the same.
     pub(crate) fn plan(&mut self, backend: &Backend, now: SystemTime, browser: Browser) -> Job {
+        self.draft.keeps_expiry = self.speculative;
+        self.changes.keep_expiry = self.speculative;
         let (plan, refused) = match self.next_step(backend, now, browser) {
             Ok(Plan::Create { .. } | Plan::Regenerate { .. }) if browser == Browser::Gone => {
                 (Plan::Nothing, Err(Error::no_more_cookie()))
@@ -127,8 +128,11 @@ impl State {
                 stored: stored.clone(),
             },
             Origin::Stored(stored) => match self.touch {
-                // An earlier save of this request has decided on the cookie. Another request may have ended the session since.
-                Touch::None if browser == Browser::Told && matches!(self.cookie, CookieChange::Set(_)) => {
+                // An earlier save of this request has decided on the cookie, or the owner is named again. Another request may have ended the session.
+                Touch::None
+                    if browser == Browser::Told && matches!(self.cookie, CookieChange::Set(_))
+                        || self.changes.names_owner() =>
+                {
                     Plan::Confirm {
                         stored: stored.clone(),
                         since: None,
@@ -156,8 +160,8 @@ impl State {
             return Ok(());
         }
         for key in passing.keys() {
-            if let (Entry::Vacant(shown), Some(text)) = (self.shown.entry(key.clone()), self.draft.text(key)) {
-                shown.insert(text);
+            if let Some(text) = self.draft.text(key).filter(|_| !self.shown.contains_key(key)) {
+                self.shown.insert(key.clone(), text);
             }
         }
         self.make(Change::Age(passing))
@@ -268,6 +272,7 @@ impl State {
         let told = match &job.plan {
             // Of an expiry that was moved when the session was read the browser does not know yet.
             _ if matches!(self.touch, Touch::Done(_)) => false,
+            Plan::Confirm { .. } => !matches!(self.cookie, CookieChange::Set(_)),
             Plan::Replace { stored, .. } | Plan::Touch { stored, .. } => {
                 until == backend.settings.cookie_expiry(&stored.record)
             }

@@ -26,6 +26,7 @@ pub fn session() -> Session {
             .check()
             .expect("the settings that a layer has by itself are sound"),
         store: Arc::new(Store::new(Arc::new(MemoryDriver::new()))),
+        namespace: settings.namespace(),
         settings,
         clock: SharedClock::default(),
     };

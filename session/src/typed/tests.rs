@@ -519,3 +519,10 @@ proptest! {
         prop_assert_eq!(session.session().owner(), values.owner);
     }
 }
+
+#[test]
+fn what_is_about_to_be_stored_shows_no_value() {
+    let mut fill = Fill::default();
+    fill.field(Shop::PAGE_SIZE, &98_765).unwrap();
+    assert_eq!(format!("{fill:?}"), r#"["page_size"]"#);
+}

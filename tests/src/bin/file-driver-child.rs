@@ -6,6 +6,7 @@
 //!   has been replaced once.
 //! * `create <directory> <owner> <other> <times>` makes a session of the owner, which becomes the other's, and the owner's again, and ends. It fails
 //!   when the session is not listed as whose it is.
+//! * `search <directory> <owner> <sessions>` opens the directory, and fails unless the owner has so many sessions.
 //! * `sweep <directory>` removes what has expired, again and again.
 
 use std::io::{self, Write};
@@ -27,6 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["create", directory, owner, other, times] => {
             create(&FileDriver::new(directory), [owner, other, owner], times.parse()?).await
         }
+        ["search", directory, owner, sessions] => search(&FileDriver::new(directory), owner, sessions.parse()?).await,
         ["sweep", directory] => sweep(&FileDriver::new(directory)).await,
         _ => Err("usage: see the documentation of this program".into()),
     }
@@ -100,6 +102,14 @@ async fn create(driver: &FileDriver, owners: [&str; 3], times: u64) -> Result<()
         driver.destroy(&key).await?;
     }
     Ok(())
+}
+
+async fn search(driver: &FileDriver, owner: &str, sessions: usize) -> Result<(), Box<dyn std::error::Error>> {
+    driver.open().await?;
+    match driver.sessions_of(owner).await?.len() {
+        found if found == sessions => Ok(()),
+        found => Err(format!("{found} sessions are found").into()),
+    }
 }
 
 async fn sweep(driver: &FileDriver) -> Result<(), Box<dyn std::error::Error>> {

@@ -21,6 +21,8 @@ struct State {
     accepted: usize,
     /// The connections before this one keep silent.
     silent: usize,
+    /// What clients write, and what the server is told instead.
+    swapped: Option<(Vec<u8>, Vec<u8>)>,
     cuts: u32,
 }
 
@@ -113,6 +115,16 @@ impl Relay {
         self.plan(marker, true)
     }
 
+    /// From now on who asks about `one` gets the answer about `other`, as over a connection that is out of step.
+    ///
+    /// # Panics
+    ///
+    /// Unless both are of the same length, which protocols count.
+    pub fn swap(&self, one: &str, other: &str) {
+        assert_eq!(one.len(), other.len(), "one can stand in the place of the other");
+        lock(&self.state).swapped = Some((one.into(), other.into()));
+    }
+
     fn plan(&self, marker: &str, delivered: bool) -> Cut {
         let (reached, told) = oneshot::channel();
         let go_on = Arc::new(Semaphore::new(0));
@@ -148,7 +160,8 @@ async fn pass_on(mut client: TcpStream, server: u16, number: usize, state: &Mute
     loop {
         tokio::select! {
             length = client.read(&mut asked) => {
-                let request = &asked[..length?];
+                let request = &mut asked[..length?];
+                swap(state, request);
                 if request.is_empty() {
                     return Ok(());
                 }
@@ -182,6 +195,20 @@ async fn wait_if_silent(state: &Mutex<State>, number: usize) {
     let silent = number < lock(state).silent;
     if silent {
         std::future::pending().await
+    }
+}
+
+fn swap(state: &Mutex<State>, request: &mut [u8]) {
+    let Some((one, other)) = &lock(state).swapped else {
+        return;
+    };
+    if one.is_empty() {
+        return;
+    }
+    for at in 0..(request.len() + 1).saturating_sub(one.len()) {
+        if request[at..].starts_with(one) {
+            request[at..at + one.len()].copy_from_slice(other);
+        }
     }
 }
 

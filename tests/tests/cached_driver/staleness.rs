@@ -1,11 +1,15 @@
 //! What is read without asking the store, and how old it may be.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use session_schema::{Clock, Driver, Expected, Written};
+use async_trait::async_trait;
+use session_schema::testing::ManualClock;
+use session_schema::{
+    CachedDriver, Clock, Driver, DriverError, Expected, MemoryDriver, OwnerIndex, Record, StoreKey, Written,
+};
 use session_tests::{Call, Counts};
 
-use super::drivers::{Pair, STALENESS, create, key, replace, text};
+use super::drivers::{Pair, STALENESS, create, key, record, replace, text};
 
 const MOMENT: Duration = Duration::from_nanos(1);
 const WRITE: Counts = Counts {
@@ -227,4 +231,62 @@ async fn the_longest_staleness_there_is_can_be_asked_for() {
     let key = key();
     create(&driver, &key, &pair.record("first")).await;
     assert_eq!(text(&driver, &key).await.as_deref(), Some("first"));
+}
+
+/// A driver that cannot list the sessions of an owner, because one of them is damaged for instance, but can destroy them.
+struct Damaged(MemoryDriver);
+
+#[async_trait]
+impl Driver for Damaged {
+    async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
+        self.0.read(key).await
+    }
+
+    async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
+        self.0.write(key, record, expected).await
+    }
+
+    async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError> {
+        self.0.touch(key, expires_at).await
+    }
+
+    async fn destroy(&self, key: &StoreKey) -> Result<bool, DriverError> {
+        self.0.destroy(key).await
+    }
+
+    async fn gc(&self) -> Result<u64, DriverError> {
+        self.0.gc().await
+    }
+
+    fn owners(&self) -> Option<&dyn OwnerIndex> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl OwnerIndex for Damaged {
+    async fn sessions_of(&self, _: &str) -> Result<Vec<(StoreKey, Record)>, DriverError> {
+        Err(DriverError::backend("a row is damaged"))
+    }
+
+    async fn destroy_sessions_of(&self, owner: &str, except: Option<&StoreKey>) -> Result<u64, DriverError> {
+        self.0.destroy_sessions_of(owner, except).await
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_listed_does_not_keep_the_owners_others_alive() {
+    let clock = ManualClock::new();
+    let driver = Damaged(MemoryDriver::new().with_clock(clock.clone()));
+    let driver = CachedDriver::new(driver, STALENESS).with_clock(clock.clone());
+    driver.open().await.unwrap();
+    let (mine, other) = (key(), key());
+    let record = record("bob's", clock.now() + 2 * STALENESS).with_owner("bob");
+    for key in [&mine, &other] {
+        create(&driver, key, &record).await;
+    }
+    let owners = driver.owners().unwrap();
+    assert_eq!(owners.destroy_sessions_of("bob", Some(&mine)).await.unwrap(), 1);
+    assert_eq!(text(&driver, &other).await, None);
+    assert_eq!(text(&driver, &mine).await.as_deref(), Some("bob's"));
 }

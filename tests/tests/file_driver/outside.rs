@@ -140,7 +140,7 @@ fn headers(paths: Vec<String>) -> impl Strategy<Value = Vec<Header>> {
         2 => prop::collection::vec(byte.clone(), 0..50),
         1 => prop::collection::vec(byte, ID_LEN),
     ];
-    let name = prop_oneof![8 => Just("session="), 1 => Just("session=\""), 1 => Just("%73ession="), 1 => Just("")];
+    let name = prop_oneof![8 => Just("__Host-session="), 1 => Just("__Host-session=\""), 1 => Just("%5F_Host-session="), 1 => Just("")];
     let pair = (name, value).prop_map(|(name, value)| [name.as_bytes(), &value].concat());
     let header =
         prop::collection::vec(pair, 1..4).prop_map(|pairs| Header(pairs.join(&b"; "[..]).trim_ascii().to_owned()));
@@ -179,7 +179,7 @@ async fn visit(app: &App, tree: &Tree, raw_ids: bool, headers: &[Header]) -> Res
         .await;
     visit.value();
     prop_assert_eq!(tree.inside(), inside);
-    let own = format!("session={id}");
+    let own = format!("__Host-session={id}");
     let own = [own.as_bytes()];
     let visit = app.visit_with_cookies(&own, |session| session.pull::<u8>("own").unwrap());
     prop_assert_eq!(visit.await.value(), Some(1));

@@ -235,7 +235,7 @@ pub(crate) async fn charge_within(site: &Site, browser: &Browser, wait: Duration
         .fallback(async |session: Exclusive<Session>| drop(session))
         .layer(layer);
     let mut request = request();
-    let cookie = format!("session={}", browser.id());
+    let cookie = format!("__Host-session={}", browser.id());
     request.headers_mut().insert(header::COOKIE, cookie.parse().unwrap());
     app.oneshot(request).await.unwrap().status()
 }

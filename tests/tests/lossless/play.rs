@@ -89,7 +89,7 @@ impl Player {
     async fn through_the_layer(self, script: Script) {
         let mut request = Request::new(String::new());
         if let Some(id) = self.world.cookie_of(&script) {
-            let cookie = format!("session={}", id.as_str());
+            let cookie = format!("__Host-session={}", id.as_str());
             request
                 .headers_mut()
                 .insert(COOKIE, cookie.parse().expect("an id is a header value"));
@@ -183,7 +183,7 @@ impl Player {
         if cookies.next().is_some() {
             self.violate("a response sets two cookies");
         }
-        let value = cookie.and_then(|cookie| cookie.strip_prefix("session=")?.split(';').next());
+        let value = cookie.and_then(|cookie| cookie.strip_prefix("__Host-session=")?.split(';').next());
         let id: Option<SessionId> = value.and_then(|value| value.parse().ok());
         let wanted = self.world.model().cookie(self.request);
         self.world

@@ -246,7 +246,7 @@ async fn layers_that_share_a_store_share_what_they_know_of_it_and_others_do_not(
     let (app, clone) = (App::new(layer.clone()), App::new(layer.with_max_bytes(100)));
     site.faults.unreachable(Call::Read);
     let visit = async |app: &App| {
-        let cookie = b"session=0123456789012345678901234567890123456789";
+        let cookie = b"__Host-session=0123456789012345678901234567890123456789";
         app.visit_with_cookies(&[cookie], |session: Session| session.is_new())
             .await
             .status

@@ -66,9 +66,9 @@ async fn a_session_with_an_owner_costs_no_command_more() {
 }
 
 #[tokio::test]
-async fn the_set_of_an_owner_is_told_of_one_touch_in_ten_and_of_no_write_in_a_cluster() {
+async fn the_set_of_an_owner_is_told_of_one_touch_in_ten_and_of_no_write_within_a_minute_in_a_cluster() {
     let cluster = RedisCluster::start(0);
-    let driver = driver(&cluster.url()).await;
+    let driver = driver(&cluster.url()).await.with_clock(ManualClock::new());
     let mut monitors: Vec<_> = cluster.nodes.iter().map(Monitor::of).collect();
     let mut asked = || {
         let scripts = |monitor: &mut Monitor| {

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use redis::cluster::ClusterClient;
 use redis::cluster_read_routing::RandomReplicaStrategy;
-use session_schema::{Driver, Expected, OwnerIndex, RedisDriver, SessionLayer, StoreKey, Version};
+use session_schema::testing::ManualClock;
+use session_schema::{Driver, Expected, OwnerIndex, RedisDriver, Session, SessionLayer, StoreKey, Version};
 use session_tests::App;
 use session_tests::servers::{Redis, RedisCluster};
 
-use super::{PATIENCE, create, done, driver, in_the_end, key, record};
+use super::{HOUR, PATIENCE, create, done, driver, in_the_end, key, record};
 
 /// Sessions of Ann in all parts of the cluster.
 async fn populate(driver: &RedisDriver) -> Vec<(StoreKey, Version)> {
@@ -77,6 +78,69 @@ async fn a_master_that_keeps_silent_is_replaced_and_the_sessions_go_on() {
     master.process().signal("STOP");
     all_go_on(&driver, sessions).await;
     master.process().signal("CONT");
+}
+
+/// What a failover may do: the set of an owner forgets what it was told last, the sessions are there.
+fn forget_owners(cluster: &RedisCluster) {
+    for node in &cluster.nodes {
+        for set in node.ask::<Vec<String>>(&["KEYS", "*owner*"]) {
+            node.ask::<i64>(&["DEL", &set]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_in_use_is_not_missing_from_its_owners_for_longer_than_a_minute() {
+    let (cluster, clock) = (RedisCluster::start(0), ManualClock::new());
+    let driver = driver(&cluster.url()).await.with_clock(clock.clone());
+    let owned = || record("ann's").with_owner("ann");
+    let listed = async || driver.sessions_of("ann").await.unwrap().len();
+    let (written, touched) = (key(), key());
+    let version = create(&driver, &written, &owned()).await;
+    create(&driver, &touched, &owned()).await;
+    assert_eq!(listed().await, 2);
+    forget_owners(&cluster);
+    assert_eq!(listed().await, 0);
+    clock.advance(Duration::from_secs(61));
+
+    let version = done(
+        driver
+            .write(&written, &owned(), Expected::Version(version))
+            .await
+            .unwrap(),
+    );
+    assert_eq!(listed().await, 1);
+    assert!(driver.touch(&touched, owned().expires_at()).await.unwrap());
+    assert_eq!(listed().await, 2);
+    let app = App::new(
+        SessionLayer::new(driver.clone())
+            .with_clock(clock.clone())
+            .with_lifetime(HOUR),
+    );
+    let browser = app.browser();
+    let sign_in = |session: Session| {
+        session.put("a", 1).unwrap();
+        session.set_owner(Some("ann")).unwrap();
+    };
+    browser.visit(sign_in).await.value();
+    assert_eq!(listed().await, 3);
+    forget_owners(&cluster);
+    clock.advance(HOUR / 5);
+    assert!(browser.visit(|session| session.has("a")).await.value());
+    assert_eq!(listed().await, 1);
+
+    // What was noted anew is forgotten with the session.
+    done(
+        driver
+            .write(&written, &owned(), Expected::Version(version))
+            .await
+            .unwrap(),
+    );
+    assert!(driver.touch(&touched, owned().expires_at()).await.unwrap());
+    assert_eq!(driver.destroy_sessions_of("ann", None).await.unwrap(), 3);
+    for node in &cluster.nodes {
+        assert_eq!(node.ask::<Vec<String>>(&["KEYS", "*owner*"]).len(), 0);
+    }
 }
 
 #[tokio::test]

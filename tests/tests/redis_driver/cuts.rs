@@ -21,6 +21,48 @@ async fn behind_a_relay() -> (RedisDriver, Relay) {
 }
 
 #[tokio::test]
+async fn another_visitors_session_is_not_read_over_a_connection_that_is_out_of_step() {
+    let (driver, relay) = behind_a_relay().await;
+    let [ours, theirs] = [key(), key()];
+    let version = create(&driver, &ours, &record("ours").with_owner("ann")).await;
+    create(&driver, &theirs, &record("theirs").with_owner("bob")).await;
+    let out_of_step = |error: DriverError| {
+        let told = format!("{error:?}");
+        assert!(!error.is_unavailable() && told.contains("about another key"), "{told}");
+        for text in [ours.as_str(), theirs.as_str(), "theirs", "bob"] {
+            assert!(!told.contains(text), "{told}");
+        }
+    };
+    relay.swap(ours.as_str(), theirs.as_str());
+    out_of_step(driver.read(&ours).await.unwrap_err());
+    let late = driver.write(&ours, &record("late"), Expected::Version(version)).await;
+    out_of_step(late.unwrap_err());
+    let app = App::new(SessionLayer::new(driver.clone()));
+    relay.swap("", "");
+    let [browser, other] = [app.browser(), app.browser()];
+    for browser in [&browser, &other] {
+        browser.visit(|session| session.put("a", 1).unwrap()).await.value();
+        // A script, after which a plain command will do.
+        browser.visit(|session| assert!(session.has("a"))).await.value();
+    }
+    relay.swap(
+        session_tests::key(&browser.id()).as_str(),
+        session_tests::key(&other.id()).as_str(),
+    );
+    assert_eq!(browser.visit(|session| session.has("a")).await.status, 500);
+
+    // printf ann | sha256sum, and bob, which are in the names of their sets.
+    relay.swap(
+        "49915e0d7d4b402e3017d010bc1c0e83cac6c797d6c16e66340fe3268693a6a1",
+        "81b637d8fcd2c6da6359e6963113a1170de795e4b725b84d1e0b4cfd9ec58ce9",
+    );
+    out_of_step(driver.sessions_of("ann").await.unwrap_err());
+    relay.swap("", "");
+    assert_eq!(driver.read(&ours).await.unwrap().unwrap().version(), version);
+    assert_eq!(driver.sessions_of("ann").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_write_whose_answer_is_lost_is_done_once() {
     let (driver, relay) = behind_a_relay().await;
     let (key, owned) = (key(), record("first").with_owner("ann"));

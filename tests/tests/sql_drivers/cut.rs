@@ -171,7 +171,42 @@ async fn connections_that_were_cut_while_they_lay_in_the_pool_make_nothing_fail(
     assert!(scene.direct.read(&key).await.unwrap().is_none());
 }
 
+async fn another_visitors_session_is_not_read_over_a_connection_that_is_out_of_step(place: Place) {
+    let scene = Scene::new(place).await;
+    let (ours, theirs) = (new_key(), new_key());
+    let record = |text: &str, owner: &str| scene.place.record(text).with_owner(owner);
+    let version = create(&*scene.driver, &ours, &record("ours", "ann")).await;
+    create(&*scene.driver, &theirs, &record("theirs", "bob")).await;
+    scene.relay.swap(ours.as_str(), theirs.as_str());
+    let error = scene.driver.read(&ours).await.unwrap_err();
+    assert!(
+        !error.is_unavailable() && told(&error).contains("another session"),
+        "{}",
+        told(&error)
+    );
+    // What is in the way of a write is read in the same way.
+    let late = scene.place.record("late");
+    let written = scene.driver.write(&ours, &late, Expected::Absent).await;
+    assert!(told(&written.unwrap_err()).contains("another session"));
+    let written = scene.driver.write(&ours, &late, Expected::Version(version)).await;
+    assert!(told(&written.unwrap_err()).contains("another session"));
+    for text in [ours.as_str(), theirs.as_str(), "theirs", "bob"] {
+        assert!(!told(&error).contains(text), "{}", told(&error));
+    }
+
+    scene.relay.swap("ann", "bob");
+    let error = scene.driver.owners().unwrap().sessions_of("ann").await.unwrap_err();
+    assert!(told(&error).contains("another session"), "{}", told(&error));
+    scene.relay.swap("", "");
+    assert_eq!(scene.driver.read(&ours).await.unwrap().unwrap().payload(), b"ours");
+    assert_eq!(
+        scene.driver.owners().unwrap().sessions_of("ann").await.unwrap().len(),
+        1
+    );
+}
+
 on_every_server! {
+    another_visitors_session_is_not_read_over_a_connection_that_is_out_of_step,
     a_replacement_whose_answer_is_lost_is_done_once,
     a_creation_whose_answer_is_lost_is_done_once,
     a_write_that_never_reached_the_server_is_sent_again,

@@ -51,6 +51,22 @@ async fn a_name_that_is_none_is_refused_before_it_reaches_a_statement(place: Pla
     }
 }
 
+async fn no_two_tables_have_one_name(place: Place) {
+    for name in [
+        "sessions_schema",
+        "A_Schema",
+        "sessions_expires_idx",
+        "sessions_owner_idx",
+        "_schema",
+    ] {
+        let error = named(place.kind, name).unwrap_err().to_string();
+        assert!(error.contains("made beside a table"), "{error}");
+    }
+    for name in ["schema", "sessions_schema_1", "schema_sessions"] {
+        named(place.kind, name).unwrap();
+    }
+}
+
 async fn a_reserved_word_in_any_case_can_be_a_table(mut place: Place) {
     place.table = "Select".into();
     let driver = place.open().await;
@@ -79,6 +95,7 @@ async fn two_tables_of_one_database_know_nothing_of_each_other(place: Place) {
 
 on_every_database! {
     a_name_that_is_none_is_refused_before_it_reaches_a_statement,
+    no_two_tables_have_one_name,
     a_reserved_word_in_any_case_can_be_a_table,
     two_tables_of_one_database_know_nothing_of_each_other,
 }
@@ -115,6 +132,20 @@ async fn a_table_can_be_in_a_schema_of_postgres() {
     place
         .execute("DROP INDEX \"Web\".sessions_owner_idx, \"Web\".sessions_expires_idx")
         .await;
+}
+
+#[tokio::test]
+async fn a_schema_may_have_the_name_that_a_table_has_in_the_migrations() {
+    let mut place = Place::of(Kind::Postgres);
+    place.url = Some(Postgres::shared().url(""));
+    for schema in ["sessions", "sessions_schema"] {
+        place.execute(&format!("CREATE SCHEMA \"{schema}\"")).await;
+        place.table = format!("{schema}.visitors");
+        let (driver, key) = (place.open().await, new_key());
+        create(&*driver, &key, &place.record("one")).await;
+        let tables = format!("SELECT 1 FROM {schema}.visitors, {schema}.visitors_schema");
+        place.execute(&tables).await;
+    }
 }
 
 #[tokio::test]

@@ -184,17 +184,20 @@ impl<D: Driver> OwnerIndex for CachedDriver<D> {
         index(&*self.driver)?.sessions_of(owner).await
     }
 
-    /// The store does not say which ones it destroyed, so it is asked before which there are; until it is done, nothing that is read is kept.
+    /// The store does not say which ones it destroyed, so it is asked before which there are; until it is done, nothing that is read is kept. Where it
+    /// cannot list them all, because one of them is damaged for instance, everything is forgotten: that is no reason to let the others live.
     async fn destroy_sessions_of(&self, owner: &str, except: Option<&StoreKey>) -> Result<u64, DriverError> {
         let (driver, records) = (self.driver.clone(), self.records.clone());
         let (owner, except) = (owner.to_owned(), except.copied());
         RunToEnd::new(Box::pin(async move {
             let index = index(&*driver)?;
             let _sweep = records.sweep();
-            for (key, _) in index.sessions_of(&owner).await? {
-                if Some(key) != except {
-                    records.forget(&key);
+            match index.sessions_of(&owner).await {
+                Ok(sessions) => {
+                    let ending = sessions.iter().map(|(key, _)| key).filter(|key| Some(**key) != except);
+                    ending.for_each(|key| records.forget(key));
                 }
+                Err(_) => records.forget_all(),
             }
             index.destroy_sessions_of(&owner, except.as_ref()).await
         }))

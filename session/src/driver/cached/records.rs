@@ -118,6 +118,11 @@ impl Records {
         self.entries.invalidate(key);
     }
 
+    /// To be called while the order knows that sessions are being destroyed, so that what is being read is not kept either.
+    pub(super) fn forget_all(&self) {
+        self.entries.invalidate_all();
+    }
+
     fn begun(&self, ticket: Ticket, asked_at: SystemTime) -> Begun {
         Begun {
             ticket,

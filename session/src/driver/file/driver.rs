@@ -27,7 +27,21 @@ use crate::run::RunToEnd;
 /// * A file that was damaged is an empty session with a warning, never an error, and goes a day after it was last written.
 /// * [`gc`](Driver::gc) removes files only that this driver has written: of the right name, in the right folder. One that cannot be
 ///   removed is traced and stops nothing.
-/// * What asks for an [owner](OwnerIndex)'s sessions reads the beginning of every file: some ten thousand a second.
+/// * The sessions of an [owner](OwnerIndex) are found by an index, in the folder `owners`: signing out everywhere reads no other session, and
+///   overlooks none that other processes are writing.
+///
+/// # The index of owners
+///
+/// An owner has a folder there, named by a hash, with an empty file for each session. A write without an owner does not touch it, one that keeps the owner looks at one
+/// file name, and one that names another owner makes a file. What a killed process leaves there too many, `gc` removes.
+///
+/// A directory of a version without an index goes on working. [`open`](Driver::open) begins to make the index and does not wait for it, so that sessions can be used
+/// at once. What asks for an owner's sessions waits until it is complete; if that takes longer than a minute, the call fails, and the index is
+/// completed all the same. A process that dies before has the next one begin again.
+///
+/// A process that still runs a version without an index can use the directory at the same time. A session that it makes or gives to
+/// another owner after the index was made is overlooked until it is written or touched by this version, or until the next `gc`. To be sure
+/// at once, call [`rebuild_owner_index`](FileDriver::rebuild_owner_index) when the last such process has ended.
 ///
 /// # What is checked, and what is not
 ///
@@ -36,7 +50,10 @@ use crate::run::RunToEnd;
 /// should belong to this user alone.
 ///
 /// The file system has to be a local one: locks and atomic renames over a network are promises that some keep and some do not. The driver
-/// is tested on Linux. It works in the blocking threads of Tokio's runtime, so it has to be called within one.
+/// works in the blocking threads of Tokio's runtime, so it has to be called within one.
+///
+/// It is for Unix, and tested on Linux. On Windows it compiles, but a file that is locked can neither be read nor replaced by others there, so that concurrent
+/// requests may fail. Use [`SqliteDriver`](https://docs.rs/session-schema/latest/session_schema/struct.SqliteDriver.html) there.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -82,7 +99,7 @@ impl FileDriver {
         self
     }
 
-    /// Whether a write waits until it is on the disk; it does not unless said.
+    /// Whether a write waits until it is on the disk, with its name and the directories that were made for it. Defaults to `false`.
     ///
     /// Without it, what was written survives the death of the process, whichever way it dies, but the operating system keeps it in memory for
     /// some seconds: a power cut can take the last changes back, a logout among them, or leave a damaged file. With it, what was

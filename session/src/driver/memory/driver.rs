@@ -3,12 +3,12 @@
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
 use super::hash::KeyHash;
-use super::shard::Shard;
+use super::shard::{Shard, Usage, size};
 use crate::clock::{Clock, SharedClock};
 use crate::driver::{Driver, Expected, InMemory, OwnerIndex, Written};
 use crate::error::DriverError;
@@ -17,6 +17,8 @@ use crate::record::Record;
 
 /// As many as keep a few dozen threads out of each other's way; an empty one costs some hundred bytes.
 const SHARDS: usize = 64;
+/// How long a full driver waits before it looks for expired records once more.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Sessions in the memory of this process: gone when it ends, unknown to every other process. For development, tests,
 /// and servers that run alone and may forget.
@@ -25,7 +27,7 @@ const SHARDS: usize = 64;
 /// * Records are handed out as they were handed in, sharing the payload and its index: no request reads the text again.
 /// * A read takes one of 64 locks for one look-up; no lock is ever held for longer than some hundred records take.
 /// * Each write that adds a record also removes expired ones among the next few, so dead sessions do not pile up even if
-///   [`gc`](Driver::gc) is never called. Live ones are bounded by nothing but memory.
+///   [`gc`](Driver::gc) is never called. Live ones are bounded by nothing but memory, or by [`with_capacity`](MemoryDriver::with_capacity).
 /// * What asks for an [owner](OwnerIndex)'s sessions goes through all records.
 ///
 /// ```
@@ -46,10 +48,20 @@ const SHARDS: usize = 64;
 #[derive(Clone)]
 pub struct MemoryDriver {
     store: Arc<Store>,
+    capacity: Option<Capacity>,
     clock: SharedClock,
 }
 
+/// How much is kept at most.
+#[derive(Clone, Copy)]
+struct Capacity {
+    records: usize,
+    bytes: usize,
+}
+
 struct Store {
+    usage: Arc<Usage>,
+    swept_when_full: Mutex<Option<SystemTime>>,
     hash: KeyHash,
     shards: [Mutex<Shard>; SHARDS],
 }
@@ -57,12 +69,15 @@ struct Store {
 impl MemoryDriver {
     /// A driver without sessions.
     pub fn new() -> Self {
-        let hash = KeyHash::new();
+        let (hash, usage) = (KeyHash::new(), Arc::<Usage>::default());
         Self {
             store: Arc::new(Store {
-                shards: std::array::from_fn(|_| Mutex::new(Shard::new(hash.clone()))),
+                shards: std::array::from_fn(|_| Mutex::new(Shard::new(hash.clone(), usage.clone()))),
+                usage,
+                swept_when_full: Mutex::default(),
                 hash,
             }),
+            capacity: None,
             clock: SharedClock::default(),
         }
     }
@@ -72,6 +87,60 @@ impl MemoryDriver {
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = SharedClock::new(clock);
         self
+    }
+
+    /// Keeps at most so many `records`, and so many `bytes` of payloads and owners' names; a record takes some 300 bytes besides. Clones made
+    /// before keep theirs. Without it memory is the limit.
+    ///
+    /// Where there is no room, a new session, or one that grows, is not stored: saving it fails with
+    /// [`ErrorKind::Driver`](crate::ErrorKind::Driver), a 500 whose log line says that the driver is full. Sessions that are there stay, can be read,
+    /// changed without growing, and ended. Expired ones make room first. None that is alive is dropped for another: whoever sends requests without a
+    /// cookie could empty every visitor's cart that way.
+    ///
+    /// Writes at the same time may exceed the limits by one record each.
+    #[must_use]
+    pub fn with_capacity(mut self, records: usize, bytes: usize) -> Self {
+        self.capacity = Some(Capacity { records, bytes });
+        self
+    }
+
+    /// Refuses a write for which there is no room.
+    fn check_room(&self, key: &StoreKey, record: &Record, now: SystemTime) -> Result<(), DriverError> {
+        let Some(capacity) = self.capacity else {
+            return Ok(());
+        };
+        let has_room = || {
+            let (records, growth) = match self.shard(key).get(key) {
+                Some(old) => (0, size(record).saturating_sub(size(old))),
+                None => (1, size(record)),
+            };
+            let usage = &self.store.usage;
+            (records == 0 || usage.records() < capacity.records)
+                && (growth == 0 || usage.bytes().saturating_add(growth) <= capacity.bytes)
+        };
+        // Otherwise what has expired would take the room until the next sweep.
+        match has_room() || (self.sweep_when_full(now) && has_room()) {
+            true => Ok(()),
+            false => Err(DriverError::backend(format!(
+                "the memory driver is full: it keeps {} records and {} bytes at most, see `MemoryDriver::with_capacity`",
+                capacity.records, capacity.bytes
+            ))),
+        }
+    }
+
+    /// Removes what has expired, unless that has just been done: who fills the driver must not have each of his requests go through it.
+    fn sweep_when_full(&self, now: SystemTime) -> bool {
+        let mut swept = self
+            .store
+            .swept_when_full
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_due = swept.is_none_or(|last| now.duration_since(last).map_or(true, |since| since >= PAUSE));
+        if is_due {
+            *swept = Some(now);
+            self.remove_all(|_, record| record.is_expired(now));
+        }
+        is_due
     }
 
     fn shard(&self, key: &StoreKey) -> MutexGuard<'_, Shard> {
@@ -121,11 +190,15 @@ impl Driver for MemoryDriver {
     }
 
     async fn write(&self, key: &StoreKey, record: &Record, expected: Expected) -> Result<Written, DriverError> {
-        Ok(self.write_now(key, record.clone(), expected, self.clock.now()))
+        let now = self.clock.now();
+        self.check_room(key, record, now)?;
+        Ok(self.write_now(key, record.clone(), expected, now))
     }
 
     fn in_memory(&self) -> Option<&dyn InMemory> {
-        self.clock.is_systems().then_some(self)
+        // A write that may fail is waited for.
+        let may_write_now = self.clock.is_systems() && self.capacity.is_none();
+        may_write_now.then_some(self)
     }
 
     async fn touch(&self, key: &StoreKey, expires_at: SystemTime) -> Result<bool, DriverError> {
@@ -195,7 +268,6 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 mod tests {
     use super::*;
     use crate::id::SessionId;
-    use std::time::Duration;
 
     async fn stored(driver: &MemoryDriver) -> (StoreKey, Record) {
         let key = StoreKey::from(&SessionId::generate().unwrap());
@@ -225,6 +297,85 @@ mod tests {
         let (key, _) = stored(&driver).await;
         assert!(clone.read(&key).await.unwrap().is_some());
         assert!(MemoryDriver::new().read(&key).await.unwrap().is_none());
+    }
+
+    fn record(bytes: usize, seconds: u64) -> Record {
+        Record::new(
+            format!("{{{:1$}}}", "", bytes - 2).into_bytes(),
+            SystemTime::now() + Duration::from_secs(seconds),
+        )
+    }
+
+    fn some_key() -> StoreKey {
+        StoreKey::from(&SessionId::generate().unwrap())
+    }
+
+    #[tokio::test]
+    async fn no_more_records_are_kept_than_there_is_room_for_and_none_is_dropped_for_another() {
+        let driver = MemoryDriver::new().with_capacity(3, usize::MAX);
+        let keys = [some_key(), some_key(), some_key()];
+        for key in &keys {
+            driver.write(key, &record(10, 60), Expected::Absent).await.unwrap();
+        }
+        let error = driver
+            .write(&some_key(), &record(10, 60), Expected::Absent)
+            .await
+            .unwrap_err();
+        assert!(!error.is_unavailable(), "the circuit stays closed");
+        let why = std::error::Error::source(&error).unwrap().to_string();
+        assert!(why.contains("full") && why.contains("3 records"), "{why}");
+        for key in &keys {
+            let version = driver.read(key).await.unwrap().unwrap().version();
+            let written = driver.write(key, &record(100, 60), Expected::Version(version)).await;
+            assert!(matches!(written, Ok(Written::Done(_))));
+        }
+        assert!(driver.destroy(&keys[0]).await.unwrap());
+        driver
+            .write(&some_key(), &record(10, 60), Expected::Absent)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_more_bytes_are_kept_than_there_is_room_for() {
+        let driver = MemoryDriver::new().with_capacity(usize::MAX, 100);
+        let key = some_key();
+        let Written::Done(version) = driver.write(&key, &record(60, 60), Expected::Absent).await.unwrap() else {
+            panic!("the store was empty");
+        };
+        let owned = record(40, 60).with_owner("ann");
+        driver.write(&some_key(), &owned, Expected::Absent).await.unwrap_err();
+        driver
+            .write(&key, &record(101, 60), Expected::Version(version))
+            .await
+            .unwrap_err();
+        let Written::Done(version) = driver
+            .write(&key, &record(100, 60), Expected::Version(version))
+            .await
+            .unwrap()
+        else {
+            panic!("nobody else writes");
+        };
+        driver
+            .write(&key, &record(50, 60), Expected::Version(version))
+            .await
+            .unwrap();
+        driver.write(&some_key(), &owned, Expected::Absent).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_has_expired_takes_nobodys_room() {
+        let driver = MemoryDriver::new();
+        for _ in 0..100 {
+            driver
+                .write(&some_key(), &record(10, 0), Expected::Absent)
+                .await
+                .unwrap();
+        }
+        let key = some_key();
+        let bounded = driver.with_capacity(1, 100);
+        bounded.write(&key, &record(90, 60), Expected::Absent).await.unwrap();
+        assert!(bounded.read(&key).await.unwrap().is_some());
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! A part of the sessions, behind one lock.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use indexmap::IndexMap;
@@ -18,9 +20,49 @@ const LOOKS: usize = 4;
 /// How many records are looked at in one go by what goes through all of them, before others get the lock.
 pub(super) const BATCH: usize = 512;
 
+/// How much all shards of a driver hold.
+#[derive(Default)]
+pub(super) struct Usage {
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Usage {
+    pub(super) fn records(&self) -> usize {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn added(&self, bytes: usize) {
+        self.records.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn removed(&self, bytes: usize) {
+        self.records.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// A record takes the place of another. Most are of the same size, which spares the other threads a shared counter.
+    fn replaced(&self, before: usize, after: usize) {
+        if after != before {
+            self.bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
+}
+
+/// How many bytes a record counts: those of its payload and of its owner's name.
+pub(super) fn size(record: &Record) -> usize {
+    record.payload().len() + record.owner().map_or(0, str::len)
+}
+
 /// Records by key. They have a place in a list beside, by which a pass through them can pause and go on.
 pub(super) struct Shard {
     records: IndexMap<StoreKey, Record, KeyHash>,
+    usage: Arc<Usage>,
     /// Counts the writes. A key is always in the same shard, so no version of it comes back.
     version: u64,
     /// The place at which the next write looks for expired records.
@@ -32,9 +74,10 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(hash: KeyHash) -> Self {
+    pub(super) fn new(hash: KeyHash, usage: Arc<Usage>) -> Self {
         Self {
             records: IndexMap::with_hasher(hash),
+            usage,
             version: 0,
             hand: 0,
             due: end_of_time(),
@@ -73,6 +116,7 @@ impl Shard {
             Some(current) if current.version() != expected => Written::Conflict(Some(current.clone())),
             Some(current) => {
                 let version = next(&mut self.version);
+                self.usage.replaced(size(current), size(&record));
                 *current = record.with_version(version);
                 Written::Done(version)
             }
@@ -87,11 +131,13 @@ impl Shard {
             }
             Entry::Occupied(mut expired) => {
                 let version = next(&mut self.version);
+                self.usage.replaced(size(expired.get()), size(&record));
                 expired.insert(record.with_version(version));
                 version
             }
             Entry::Vacant(entry) => {
                 let version = next(&mut self.version);
+                self.usage.added(size(&record));
                 entry.insert(record.with_version(version));
                 version
             }
@@ -108,7 +154,10 @@ impl Shard {
         for _ in 0..LOOKS {
             match self.records.get_index(self.hand) {
                 // The last record takes its place and is looked at next.
-                Some((_, record)) if record.is_expired(now) => drop(self.records.swap_remove_index(self.hand)),
+                Some((_, record)) if record.is_expired(now) => {
+                    self.usage.removed(size(record));
+                    self.records.swap_remove_index(self.hand);
+                }
                 Some((_, record)) => {
                     self.next_due = self.next_due.min(record.expires_at());
                     self.hand += 1;
@@ -141,6 +190,7 @@ impl Shard {
     /// The last record takes the place of the removed one, which the hand may have passed.
     fn remove_at(&mut self, place: usize) -> Option<Record> {
         let (_, removed) = self.records.swap_remove_index(place)?;
+        self.usage.removed(size(&removed));
         if let Some((_, moved)) = self.records.get_index(place) {
             self.next_due = self.next_due.min(moved.expires_at());
         }
@@ -212,7 +262,7 @@ mod tests {
     #[test]
     fn dead_sessions_do_not_pile_up_though_nobody_collects_them() {
         // STORE-28
-        let mut shard = Shard::new(KeyHash::new());
+        let mut shard = Shard::new(KeyHash::new(), Arc::default());
         for number in 0..50_000 {
             // One a second, each of which lives for 100.
             let now = number as u64;
@@ -226,7 +276,7 @@ mod tests {
         fn nothing_expires_before_the_next_look_wherever_removals_have_moved_it(
             steps in prop::collection::vec((0..60_usize, 0..6_u8, 1..60_u64), 0..400),
         ) {
-            let mut shard = Shard::new(KeyHash::new());
+            let mut shard = Shard::new(KeyHash::new(), Arc::default());
             for (now, (number, action, life)) in steps.into_iter().enumerate() {
                 let now = now as u64 / 4;
                 match action {
@@ -234,6 +284,8 @@ mod tests {
                     3 | 4 => drop(shard.remove(&key(number))),
                     _ => drop(shard.touch(&key(number), at(now + life), at(now))),
                 }
+                prop_assert_eq!(shard.usage.records(), shard.records.len());
+                prop_assert_eq!(shard.usage.bytes(), shard.records.values().map(size).sum::<usize>());
                 let first = shard.records.values().map(Record::expires_at).min();
                 prop_assert!(first.is_none_or(|first| shard.due <= first));
             }
@@ -244,7 +296,7 @@ mod tests {
             count in 0..BATCH * 3,
             removals in prop::collection::vec((0..BATCH * 3, 0..4_usize), 0..200),
         ) {
-            let mut shard = Shard::new(KeyHash::new());
+            let mut shard = Shard::new(KeyHash::new(), Arc::default());
             for number in 0..count {
                 shard.write(&key(number), record(10), Expected::Absent, at(0));
             }
@@ -267,7 +319,7 @@ mod tests {
 
         #[test]
         fn what_is_unwanted_goes_and_the_rest_stays(unwanted in prop::collection::vec(any::<bool>(), 0..BATCH * 2)) {
-            let mut shard = Shard::new(KeyHash::new());
+            let mut shard = Shard::new(KeyHash::new(), Arc::default());
             for (number, unwanted) in unwanted.iter().enumerate() {
                 shard.write(&key(number), record(if *unwanted { 5 } else { 10 }), Expected::Absent, at(0));
             }

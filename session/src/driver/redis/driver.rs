@@ -12,8 +12,9 @@ use redis::{Value, cmd};
 use super::address;
 use super::connection::{Link, Source};
 use super::due::Due;
-use super::error::{driver_error, not_known, unexpected};
+use super::error::{driver_error, not_known, of_another, unexpected};
 use super::format::{self, index_until, millis};
+use super::owners::NOTED_FOR;
 use super::scripts::{Call, SCRIPTS};
 use super::write::Write;
 use crate::clock::{Clock, SystemClock, after, end_of_time};
@@ -36,10 +37,13 @@ use crate::record::Record;
 /// * Every record ends by itself: its expiry is set in the same command as its content, as a moment and not as a span. One that has lost its
 ///   expiry gets it back by the next script that reads it. [`gc`](Driver::gc) has nothing to do.
 /// * What is under a session's key but is no session of this driver reads as nothing, with a warning, and is left alone.
+/// * A record says which key it is of. Where the server's answer is about another key than was asked for, because a connection is out of step, the call fails
+///   ([`DriverError::backend`]) and the connection is given up: nobody is shown another visitor's session.
 /// * It [reports changes](Driver::watch), so that a [cache](https://docs.rs/session-schema/latest/session_schema/struct.CachedDriver.html) in front of it shows at once what
 ///   another server did; see [below](RedisDriver#behind-a-cache).
 /// * An [owner](OwnerIndex)'s sessions are kept in a sorted set, which forgets what has expired and ends with its last session. Nothing depends on
-///   keyspace notifications.
+///   keyspace notifications. In a cluster the set is on another master than most of the sessions, and a failover may lose what it was told last, while the session
+///   survives. A session that is in use is noted there again within a minute, with its next write or prolongation.
 ///
 /// # URLs
 ///
@@ -49,7 +53,8 @@ use crate::record::Record;
 /// | `redis+cluster://[user:password@]host:port,host:port/` | a cluster, of which these nodes are asked first |
 /// | `redis+sentinel://[user:password@]host:port,host:port/service[/database]` | the master that these Sentinels name; for theirs, `?sentinel_password=` |
 ///
-/// `rediss` is `redis` over TLS, with the certificates that the operating system trusts, and `valkey` another word for `redis`.
+/// `rediss` is `redis` over TLS, with the certificates that the operating system trusts, and `valkey` another word for `redis`. With `redis` everything
+/// travels as plain text, passwords and sessions too: use `rediss` wherever the network is not yours alone.
 ///
 /// # What is promised, and what is not
 ///
@@ -86,6 +91,8 @@ use crate::record::Record;
 pub struct RedisDriver {
     pub(super) link: Arc<Link>,
     due: Arc<Due>,
+    /// In a cluster: when the set of a session's owner has to be told of it again.
+    noted: Option<Arc<Due>>,
     prefix: Arc<str>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -120,6 +127,7 @@ impl RedisDriver {
 
     fn over(source: Source) -> Self {
         Self {
+            noted: source.is_cluster().then(|| Arc::new(Due::new())),
             link: Arc::new(Link::new(source)),
             due: Arc::new(Due::new()),
             prefix: "session:".into(),
@@ -164,13 +172,46 @@ impl RedisDriver {
         answer.map_err(|error| driver_error(purpose, &error))
     }
 
+    /// The record of `key` in a value, `None` when it is of another make.
+    fn parse(&self, purpose: &'static str, key: &StoreKey, value: Vec<u8>) -> Result<Option<Record>, DriverError> {
+        format::parse(value, key).map_err(|_| self.out_of_step(purpose))
+    }
+
+    /// The error for an answer to another command. What comes over the connection next would be another's answer, too.
+    pub(super) fn out_of_step(&self, purpose: &'static str) -> DriverError {
+        self.link.close();
+        of_another(purpose)
+    }
+
+    /// Whether the set of a session's owner has to be told of it again: in a cluster, where this process has not told it lately.
+    fn is_to_be_noted(&self, key: &StoreKey, now: u64) -> bool {
+        self.noted.as_ref().is_some_and(|noted| !noted.is_later(key, now))
+    }
+
+    fn remember_noted(&self, key: &StoreKey, now: u64) {
+        if let Some(noted) = &self.noted {
+            noted.note(key, now + longest_millis(NOTED_FOR));
+        }
+    }
+
     /// What the script for reading finds.
-    async fn read_by(&self, call: &Call<'_>) -> Result<Option<Read>, DriverError> {
-        let read = match self.run("read a session", call).await? {
+    async fn read_by(&self, key: &StoreKey, call: &Call<'_>) -> Result<Option<Read>, DriverError> {
+        let (value, prolonged) = match self.run(READ, call).await? {
             Value::Nil => return Ok(None),
-            Value::BulkString(value) => Read::of(value, false),
-            Value::Array(mut values) => values.pop().and_then(bytes).and_then(|value| Read::of(value, true)),
-            _ => None,
+            Value::BulkString(value) => (Some(value), false),
+            Value::Array(mut values) => (values.pop().and_then(bytes), true),
+            _ => (None, false),
+        };
+        let read = match value {
+            Some(value) => {
+                let has_lifetime_of_all = format::has_lifetime_of_all(&value);
+                self.parse(READ, key, value)?.map(|record| Read {
+                    record,
+                    prolonged,
+                    has_lifetime_of_all,
+                })
+            }
+            None => None,
         };
         if read.is_none() {
             tracing::warn!(
@@ -183,13 +224,13 @@ impl RedisDriver {
 
     /// What is there; `None` when a script has to look at it. `GETEX` without an option is a `GET` that counts as a write: a server that has become a replica refuses it
     /// as it refuses scripts, and no client sends it to one.
-    async fn glance(&self, session: &str) -> Result<Option<Option<Record>>, DriverError> {
+    async fn glance(&self, key: &StoreKey, session: &str) -> Result<Option<Option<Record>>, DriverError> {
         let mut command = cmd("GETEX");
         match self.link.send(command.arg(session), &mut false).await {
             Ok(Value::Nil) => Ok(Some(None)),
-            Ok(Value::BulkString(value)) => Ok(format::parse(value).map(Some)),
+            Ok(Value::BulkString(value)) => Ok(self.parse(READ, key, value)?.map(Some)),
             Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
-            Err(error) => Err(driver_error("read a session", &error)),
+            Err(error) => Err(driver_error(READ, &error)),
             Ok(_) => Ok(None),
         }
     }
@@ -274,7 +315,7 @@ impl Driver for RedisDriver {
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
         let session = self.session(key);
         // Always by the script, though nothing is to be prolonged: it gives a record that has lost its expiry another one.
-        let read = self.read_by(&SCRIPTS.read.call(&[&session], self.now())).await?;
+        let read = self.read_by(key, &SCRIPTS.read.call(&[&session], self.now())).await?;
         Ok(read.map(|read| read.record))
     }
 
@@ -290,18 +331,27 @@ impl Driver for RedisDriver {
             }
             // Something is there. What it is, and whether this write has put it there before, the script knows.
         }
-        // Who is the first to write under a key knows that the set has to be told.
-        let mut indexed = match (expected, record.owner(), self.link.source.is_cluster()) {
-            (Expected::Absent, Some(owner), true) => Some(self.index(owner, key, write.now, write.until).await?),
+        // In a cluster, who is the first to write under a key knows that the set has to be told.
+        let first = expected == Expected::Absent && self.link.source.is_cluster();
+        let mut indexed = match record.owner() {
+            Some(owner) if first || self.is_to_be_noted(key, write.now) => {
+                Some(self.index(owner, key, write.now, write.until).await?)
+            }
             _ => None,
+        };
+        let done = |indexed: Option<u64>| {
+            if indexed.is_some() {
+                self.remember_noted(key, write.now);
+            }
+            Ok(Written::Done(write.version))
         };
         loop {
             let answer = self.run_noting(PURPOSE, &write.call(indexed), &mut lost).await?;
             match (answer, record.owner()) {
-                (Value::Int(1), _) => return Ok(Written::Done(write.version)),
+                (Value::Int(1), _) => return done(indexed),
                 (Value::Nil, _) => return Ok(Written::Gone),
                 (Value::BulkString(_) | Value::Int(0), _) if lost => return Err(not_known(PURPOSE)),
-                (Value::BulkString(other), _) => return Ok(Written::Conflict(format::parse(other))),
+                (Value::BulkString(other), _) => return Ok(Written::Conflict(self.parse(PURPOSE, key, other)?)),
                 (Value::Int(0), _) => return Ok(Written::Conflict(None)),
                 (Value::Int(3), Some(owner)) if indexed.is_none() => {
                     indexed = Some(self.index(owner, key, write.now, write.until).await?);
@@ -309,7 +359,7 @@ impl Driver for RedisDriver {
                 (answer, _) => {
                     let former = Former::of(answer).ok_or_else(|| unexpected(PURPOSE))?;
                     self.unindex_former(key, former).await;
-                    return Ok(Written::Done(write.version));
+                    return done(indexed);
                 }
             }
         }
@@ -319,12 +369,17 @@ impl Driver for RedisDriver {
         const PURPOSE: &str = "touch a session";
         let (session, now, expires_at) = (self.session(key), self.now(), millis(expires_at));
         let mut until = index_until(now, expires_at);
-        let mut indexed = "-".to_owned();
+        let mut indexed = if self.is_to_be_noted(key, now) { "?" } else { "-" }.to_owned();
         loop {
             let call = SCRIPTS.touch.call(&[&session], now).time(expires_at).time(until);
             let mut values = match self.run(PURPOSE, &call.arg(&indexed)).await? {
                 Value::Nil => return Ok(false),
-                Value::Int(1) => return Ok(true),
+                Value::Int(1) => {
+                    if indexed.starts_with('+') {
+                        self.remember_noted(key, now);
+                    }
+                    return Ok(true);
+                }
                 Value::Array(values) => values,
                 _ => return Err(unexpected(PURPOSE)),
             };
@@ -377,14 +432,18 @@ impl RollingRead for RedisDriver {
     ) -> Result<Option<(Record, bool)>, DriverError> {
         let (session, now) = (self.session(key), self.now());
         if self.due.is_later(key, now)
-            && let Some(found) = self.glance(&session).await?
+            && let Some(found) = self.glance(key, &session).await?
         {
             let live = found.filter(|record| millis(record.expires_at()) > now);
             return Ok(live.map(|record| (record, false)));
         }
         let [lifetime, absolute] = [Some(lifetime), absolute].map(|span| span.map_or(0, longest_millis));
         let call = SCRIPTS.read.call(&[&session], now).arg(lifetime).arg(absolute);
-        let read = self.read_by(&call.arg(millis(end_of_time()))).await?;
+        let mut call = call.arg(millis(end_of_time()));
+        if self.is_to_be_noted(key, now) {
+            call = call.arg("1");
+        }
+        let read = self.read_by(key, &call).await?;
         if let Some(read) = read.as_ref().filter(|read| read.has_lifetime_of_all) {
             let expires_at = millis(read.record.expires_at());
             self.due
@@ -394,22 +453,13 @@ impl RollingRead for RedisDriver {
     }
 }
 
+const READ: &str = "read a session";
+
 /// What was read by the script.
 struct Read {
     record: Record,
     prolonged: bool,
     has_lifetime_of_all: bool,
-}
-
-impl Read {
-    fn of(value: Vec<u8>, prolonged: bool) -> Option<Self> {
-        let has_lifetime_of_all = format::has_lifetime_of_all(&value);
-        format::parse(value).map(|record| Self {
-            record,
-            prolonged,
-            has_lifetime_of_all,
-        })
-    }
 }
 
 /// A span in milliseconds, of which none is longer than time.

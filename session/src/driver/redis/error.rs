@@ -50,6 +50,14 @@ pub(super) fn unexpected(purpose: &'static str) -> DriverError {
     ))
 }
 
+/// The answer to another command.
+pub(super) fn of_another(purpose: &'static str) -> DriverError {
+    DriverError::backend(RedisFailure::new(
+        purpose,
+        "the answer is about another key than was asked for, so the connection was given up",
+    ))
+}
+
 /// What stands for a conflict when an answer was lost: the record that is there is another, but this one may have been there in between. To call that a
 /// conflict would have the writer make its changes a second time.
 pub(super) fn not_known(purpose: &'static str) -> DriverError {

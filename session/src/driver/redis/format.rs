@@ -15,6 +15,9 @@ use crate::record::{Record, Version};
 /// Where the lifetime is in a record, after what has a fixed length.
 const LIFETIME_AT: usize = 53;
 
+/// How many digits of the word about when a session began say that. Those after them are the mark of its key.
+const BEGUN_AT_DIGITS: usize = 15;
+
 /// Where a session is. The braces are Redis's own mark of what counts for the slot of a cluster, so that whatever else there will be of a session
 /// can be in the same one.
 pub(super) fn session(prefix: &str, key: &StoreKey) -> String {
@@ -76,8 +79,15 @@ pub(super) fn version(version: Version) -> [u8; 16] {
     text
 }
 
+/// What is stored with a record so that it is known whose answer it is: a number of ten digits from a hash of its key.
+fn mark(key: &StoreKey) -> u32 {
+    let digest: [u8; 32] = Sha256::digest(key.as_str()).into();
+    let (first, _) = digest.split_first_chunk().expect("a digest is longer than this");
+    u32::from_be_bytes(*first)
+}
+
 /// A record as it is stored. The set of its owner, if it has one, has it until `indexed` at the longest.
-pub(super) fn value(record: &Record, version: Version, expires_at: u64, indexed: u64) -> Vec<u8> {
+pub(super) fn value(key: &StoreKey, record: &Record, version: Version, expires_at: u64, indexed: u64) -> Vec<u8> {
     let (owner, payload) = (record.owner(), record.payload());
     let mut value = Vec::with_capacity(100 + owner.map_or(0, str::len) + payload.len());
     value.extend_from_slice(b"ss1 ");
@@ -86,10 +96,11 @@ pub(super) fn value(record: &Record, version: Version, expires_at: u64, indexed:
         value.push(b' ');
         value.extend_from_slice(&digits(time));
     }
+    let mark = mark(key);
     // Writing to a vector does not fail.
     let _ = match rolling(record) {
-        Some((lifetime, begun_at)) => write!(value, " {lifetime} {begun_at} "),
-        None => write!(value, " - 0 "),
+        Some((lifetime, begun_at)) => write!(value, " {lifetime} {begun_at:015}{mark:010} "),
+        None => write!(value, " - {:015}{mark:010} ", 0),
     };
     let _ = match owner {
         Some(owner) => write!(value, "{} {owner}", owner.len()),
@@ -99,9 +110,22 @@ pub(super) fn value(record: &Record, version: Version, expires_at: u64, indexed:
     value
 }
 
-/// The record in a value; `None` when the value is of another make.
-pub(super) fn parse(mut value: Vec<u8>) -> Option<Record> {
-    let head = Head::parse(&value)?;
+/// What was to be the value of a key is that of another key.
+#[derive(Debug)]
+pub(super) struct OfAnotherKey;
+
+/// The record of `key` in a value; `None` when the value is of another make.
+pub(super) fn parse(value: Vec<u8>, key: &StoreKey) -> Result<Option<Record>, OfAnotherKey> {
+    let Some(head) = Head::parse(&value) else {
+        return Ok(None);
+    };
+    match head.mark {
+        Some(found) if found != mark(key) => Err(OfAnotherKey),
+        _ => Ok(record(value, &head)),
+    }
+}
+
+fn record(mut value: Vec<u8>, head: &Head) -> Option<Record> {
     let owner = match head.owner {
         Some(length) => Some(
             str::from_utf8(value.get(head.end..head.end.checked_add(length)?)?)
@@ -110,12 +134,13 @@ pub(super) fn parse(mut value: Vec<u8>) -> Option<Record> {
         ),
         None => None,
     };
-    let record = |payload| {
-        let expires_at = SystemTime::UNIX_EPOCH + Duration::from_millis(head.expires_at);
-        Record::new(payload, expires_at).with_version(head.version)
-    };
+    let expires_at = SystemTime::UNIX_EPOCH + Duration::from_millis(head.expires_at);
     value.drain(..head.end + head.owner.unwrap_or(0));
-    Some(record(value).with_owner(owner))
+    Some(
+        Record::new(value, expires_at)
+            .with_version(head.version)
+            .with_owner(owner),
+    )
 }
 
 /// Whether a read may prolong a record that was parsed by the lifetime that all sessions have.
@@ -126,6 +151,8 @@ pub(super) fn has_lifetime_of_all(value: &[u8]) -> bool {
 struct Head {
     version: Version,
     expires_at: u64,
+    /// `None` where an earlier release wrote it.
+    mark: Option<u32>,
     owner: Option<usize>,
     /// Where the owner begins.
     end: usize,
@@ -144,7 +171,11 @@ impl Head {
             .ok()
             .filter(|&millis| millis <= self::millis(end_of_time()))?;
         let _indexed_until: u64 = word()?.parse().ok()?;
-        let (_lifetime, _begun_at) = (word()?, word()?);
+        let _lifetime = word()?;
+        let mark = match word()?.get(BEGUN_AT_DIGITS..) {
+            None | Some("") => None,
+            Some(mark) => Some(mark.parse().ok()?),
+        };
         let owner = match word()? {
             "-" => None,
             length => Some(length.parse().ok()?),
@@ -153,6 +184,7 @@ impl Head {
         Some(Self {
             version,
             expires_at,
+            mark,
             owner,
             end: value.len() - rest.len(),
         })
@@ -173,10 +205,15 @@ mod tests {
         [head.as_bytes(), payload].concat()
     }
 
+    /// What an earlier release has written under some key.
+    fn parsed(value: Vec<u8>) -> Option<Record> {
+        parse(value, &"some-key".parse().unwrap()).unwrap()
+    }
+
     proptest! {
         #[test]
         fn owner_and_payload_are_told_apart(owner: Option<String>, payload: Vec<u8>) {
-            let record = parse(text(owner.as_deref(), &payload)).unwrap();
+            let record = parsed(text(owner.as_deref(), &payload)).unwrap();
             prop_assert_eq!((record.owner(), record.payload()), (owner.as_deref(), &*payload));
             prop_assert_eq!(record.version(), Version::from(255));
             prop_assert_eq!(to_millis(record.expires_at()), 1_767_225_600_000);
@@ -185,14 +222,14 @@ mod tests {
         #[test]
         fn arbitrary_bytes_are_no_record_and_no_panic(value: Vec<u8>, begins_well: bool) {
             let value = if begins_well { [b"ss1 ", &*value].concat() } else { value };
-            prop_assert!(parse(value).is_none());
+            prop_assert!(parsed(value).is_none());
         }
     }
 
     #[test]
     fn what_another_hand_or_a_later_format_wrote_is_no_record() {
         let right = "ss1 00000000000000ff 001767225600000 001767229200000 - 0 2 42{}";
-        assert!(parse(right.into()).is_some());
+        assert!(parsed(right.into()).is_some());
         for (from, to) in [
             ("ss1", "ss2"),
             (" 2 ", " 9 "),
@@ -200,11 +237,30 @@ mod tests {
             ("0ff", "0fg"),
             ("00176", "99999"),
         ] {
-            assert!(parse(right.replacen(from, to, 1).into()).is_none(), "{from} for {to}");
+            assert!(parsed(right.replacen(from, to, 1).into()).is_none(), "{from} for {to}");
         }
-        assert!(parse(Vec::new()).is_none());
+        assert!(parsed(Vec::new()).is_none());
         let no_text = [right.replace("42{}", "").as_bytes(), b"\xff\xfe{}"].concat();
-        assert!(parse(no_text).is_none());
+        assert!(parsed(no_text).is_none());
+    }
+
+    #[test]
+    fn a_record_is_known_to_be_that_of_its_key_and_one_of_an_earlier_release_is_believed() {
+        let [key, other] = ["one", "other"].map(|key| key.parse::<StoreKey>().unwrap());
+        let record = Record::new(b"{}".to_vec(), SystemTime::UNIX_EPOCH + Duration::from_secs(1));
+        for record in [
+            record.clone(),
+            record.with_owner("ann"),
+            Record::new(Vec::new(), end_of_time()),
+        ] {
+            let value = value(&key, &record, Version::from(255), millis(record.expires_at()), 0);
+            let read = parse(value.clone(), &key).unwrap().unwrap();
+            assert_eq!((read.payload(), read.owner()), (record.payload(), record.owner()));
+            parse(value, &other).unwrap_err();
+        }
+        // printf one | sha256sum
+        let of_one = "ss1 00000000000000ff 001767225600000 001767229200000 - 0017672200000001989329837 - {}";
+        assert!(parse(of_one.into(), &key).is_ok());
     }
 
     #[test]

@@ -1,10 +1,13 @@
 -- What every script begins with. A record is one string, so that it is never there by halves:
 --
---   ss1 <version> <expires at> <indexed until> <lifetime> <begun at> <length of the owner, or -> <owner><payload>
+--   ss1 <version> <expires at> <indexed until> <lifetime> <begun at><mark> <length of the owner, or -> <owner><payload>
 --
 -- Times are milliseconds since 1970. Those that are compared have 15 digits, here and among the arguments, so that they are compared as they stand. Until
 -- "indexed until" the set of the owner has the session, so that a touch need not tell it every time; it is 0 where there is no owner. The lifetime
 -- is the session's own, 0 where it has that of all, and - where a read prolongs nothing; when it began is 0 where that is not known.
+--
+-- The mark of the key, ten digits after the fifteen that say when the session began, is for who reads the record, not for scripts. Earlier releases wrote none, and no
+-- zeros in front of when it began.
 
 local NEVER = '000000000000000'
 local HEAD = 53

@@ -1,3 +1,5 @@
 -- KEYS: the set of an owner. ARGV: now.
--- Answers the sessions that may be live.
-return redis.call('ZRANGE', KEYS[1], '(' .. now, '+inf', 'BYSCORE')
+-- Answers the set's name, by which the answer is known to be about it, and the sessions that may be live.
+local sessions = redis.call('ZRANGE', KEYS[1], '(' .. now, '+inf', 'BYSCORE')
+table.insert(sessions, 1, KEYS[1])
+return sessions

@@ -3,8 +3,12 @@
 //! In a cluster the set is in another slot than the sessions, so no script can change both. The order is such that a set has more sessions than are its, for a while,
 //! and never fewer: it is told before the record is written, and long before a touch would go beyond what it was told. Whose a session
 //! is its record says.
+//!
+//! The set may be on another master, too, which may lose what it was told last when its replica takes over, though the record is safe. So in a cluster each process tells the
+//! set of a session that is in use [once a minute](NOTED_FOR), with the next write or prolongation.
 
 use std::future::Future;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::task::JoinSet;
@@ -16,6 +20,9 @@ use crate::driver::{Driver, OwnerIndex};
 use crate::error::DriverError;
 use crate::id::StoreKey;
 use crate::record::Record;
+
+/// For how long a set in a cluster is taken to know what it was told.
+pub(super) const NOTED_FOR: Duration = Duration::from_secs(60);
 
 /// How many sessions are asked for at once.
 const BATCH: usize = 64;
@@ -61,8 +68,11 @@ impl RedisDriver {
         let set = self.owner(owner);
         let call = SCRIPTS.noted.call(&[&set], self.now());
         let answer = self.run(PURPOSE, &call).await?;
-        let keys: Vec<String> = redis::from_redis_value(answer).map_err(|_| unexpected(PURPOSE))?;
-        Ok(keys.iter().filter_map(|key| key.parse().ok()).collect())
+        let answer: Vec<String> = redis::from_redis_value(answer).map_err(|_| unexpected(PURPOSE))?;
+        match answer.split_first() {
+            Some((of, keys)) if *of == set => Ok(keys.iter().filter_map(|key| key.parse().ok()).collect()),
+            _ => Err(self.out_of_step(PURPOSE)),
+        }
     }
 }
 

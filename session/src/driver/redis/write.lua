@@ -27,12 +27,14 @@ if expires_at <= now then
 end
 if owner then
   local limit = ARGV[5]
-  if before == owner and indexed >= expires_at then
-    limit = indexed
-  elseif KEYS[2] then
-    limit = index(KEYS[2], ARGV[7], limit)
-  elseif ARGV[8] ~= '1' then
-    return 3
+  if ARGV[8] ~= '1' then
+    if before == owner and indexed >= expires_at then
+      limit = indexed
+    elseif KEYS[2] then
+      limit = index(KEYS[2], ARGV[7], limit)
+    else
+      return 3
+    end
   end
   value = string.sub(value, 1, 37) .. limit .. string.sub(value, HEAD)
 end

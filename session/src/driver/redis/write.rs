@@ -51,7 +51,7 @@ impl<'a> Write<'a> {
             now,
             expires_at,
             until,
-            value: format::value(record, version, expires_at, until),
+            value: format::value(key, record, version, expires_at, until),
         })
     }
 

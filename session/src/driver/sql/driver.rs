@@ -11,19 +11,20 @@ macro_rules! sql_driver {
 
         impl $name {
             /// A driver over a pool that the application has already, with that pool's settings. The pool stays the application's: [`close`](Driver::close)
-            /// leaves it open.
+            /// leaves it open. Time that a call waits because the application itself uses all connections counts as the database's.
             pub fn from_pool(pool: Pool<$database>) -> Self {
                 Self {
                     store: Store::new(pool, false),
                 }
             }
 
-            /// Keeps the sessions in this table; in `sessions` unless said. A second table, named after it with `_schema` at its end, holds which
+            /// Keeps the sessions in this table. Defaults to `sessions`. A second table, named after it with `_schema` at its end, holds which
             /// migrations it has seen.
             ///
             /// # Errors
             ///
-            /// When it is no name for a table, saying what is one: what stands here becomes part of statements.
+            /// When it is no name for a table, saying what is one: what stands here becomes part of statements. Nor is a name that ends with `_schema`,
+            /// `_expires_idx` or `_owner_idx`, which is what is made beside a table.
             pub fn with_table(mut self, table: &str) -> Result<Self, ConfigError> {
                 self.store.set_table(Table::parse::<$database>(table)?);
                 Ok(self)

@@ -83,9 +83,19 @@ sql_driver! {
 /// * An [owner](OwnerIndex)'s sessions are found by an index.
 /// * Times are numbers, and come from the driver's clock, so no setting of a time zone matters.
 /// * [`gc`](Driver::gc) removes 500 sessions at a time and waits for nobody; several servers may do it at once.
+/// * The answer to a read says which session it is about. One about another session, from a connection that is out of step, is an error, and the
+///   connection is given up: nobody is shown another visitor's session.
 /// * When the server restarts, the driver finds back by itself. A connection that is cut in the middle of a save leads to another attempt, which knows if the
 ///   first was successful.
 /// * [`open`](Driver::open) makes the table; who must not make one runs the file `migrations/postgres/0001_sessions.sql` of this crate before.
+///
+/// # TLS
+///
+/// Unless the address says otherwise, a connection is encrypted if the server offers it, and nobody checks the server's certificate: whoever is on the way
+/// can read and change everything. Over a network that is not yours alone add `?sslmode=verify-full`, and where the certificate is
+/// not signed by an authority that the operating system trusts, `&sslrootcert=/path/to/ca.pem`.
+///
+/// # PgBouncer
 ///
 /// Behind PgBouncer in transaction mode older than 1.21, add `?statement-cache-capacity=0` to the address.
 ///
@@ -93,7 +103,7 @@ sql_driver! {
 /// use session_schema::{PostgresDriver, SessionLayer};
 ///
 /// # async fn layer() -> Result<SessionLayer, Box<dyn std::error::Error>> {
-/// let driver = PostgresDriver::connect("postgres://shop:secret@db.internal/shop").await?;
+/// let driver = PostgresDriver::connect("postgres://shop:secret@db.internal/shop?sslmode=verify-full").await?;
 /// Ok(SessionLayer::new(driver))
 /// # }
 /// ```

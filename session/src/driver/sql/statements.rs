@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::dialect::Dialect;
+use super::dialect::{Dialect, Row};
 use super::table::Table;
 
 /// A live record.
@@ -124,6 +124,18 @@ impl Statement {
             sql: sql.into(),
             parameters,
         }
+    }
+}
+
+impl Statement {
+    /// Whether a record that was found is one of those that the statement names. Otherwise the connection is out of step, and this is
+    /// the answer to another statement.
+    pub(super) fn asks_for(&self, values: &Values<'_>, row: &Row) -> bool {
+        self.parameters.iter().all(|parameter| match parameter {
+            Parameter::Key => row.key == values.key,
+            Parameter::Owner => row.owner.as_deref() == values.owner,
+            _ => true,
+        })
     }
 }
 

@@ -5,11 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use sqlx::Pool;
-use tokio::sync::Mutex;
 
 use super::attempts::{self, Ran};
-use super::dialect::{Dialect, Row};
-use super::error::driver_error;
+use super::dialect::{Dialect, Fault, Row};
+use super::error::{driver_error, fault};
 use super::statements::{BATCH, Statement, Statements, Values};
 use super::table::Table;
 use super::time::{from_millis, to_millis};
@@ -18,6 +17,7 @@ use crate::driver::{Expected, Written};
 use crate::error::DriverError;
 use crate::id::StoreKey;
 use crate::record::{Record, Version};
+use crate::turn::Turns;
 
 /// What a statement has beside payload and owner, generously.
 const OVERHEAD: usize = 4096;
@@ -32,12 +32,23 @@ pub(super) struct Store<D: Dialect> {
     /// Whether the pool is the driver's own, or one that the application goes on using.
     own_pool: bool,
     clock: Arc<dyn Clock>,
-    writing: Arc<Mutex<()>>,
+    /// As many calls as the pool has connections.
+    reading: Arc<Turns>,
+    /// The same queue, unless the database has one writer at a time: that one has a connection to itself.
+    writing: Arc<Turns>,
 }
 
 impl<D: Dialect> Store<D> {
     pub(super) fn new(pool: Pool<D>, own_pool: bool) -> Self {
         let table = Table::default();
+        let connections = pool.options().get_max_connections();
+        let (reading, writing) = match D::ONE_WRITER && connections > 1 {
+            true => (Arc::new(Turns::new(connections - 1)), Arc::new(Turns::new(1))),
+            false => {
+                let all = Arc::new(Turns::new(connections));
+                (all.clone(), all)
+            }
+        };
         Self {
             pool,
             own_pool,
@@ -45,7 +56,8 @@ impl<D: Dialect> Store<D> {
             table,
             longest: Arc::default(),
             clock: Arc::new(SystemClock),
-            writing: Arc::default(),
+            reading,
+            writing,
         }
     }
 
@@ -66,14 +78,18 @@ impl<D: Dialect> Store<D> {
         to_millis(self.clock.now())
     }
 
-    /// Runs a statement; where the database has one writer at a time, those of this process come one after the other, in the order in which they asked.
+    /// Runs a statement when it is its turn. Statements of this process come in the order in which they asked; where the database has one writer
+    /// at a time, writers wait for writers only.
     pub(super) async fn run(&self, statement: &Statement, values: &Values<'_>) -> sqlx::Result<Ran> {
-        let turn = match D::ONE_WRITER && !statement.reads {
-            true => Some(self.writing.lock().await),
-            false => None,
+        let turns = match statement.reads {
+            true => &self.reading,
+            false => &self.writing,
         };
+        let turn = turns.take().await;
         let ran = attempts::run(&self.pool, statement, values).await;
-        drop(turn);
+        if !ran.as_ref().is_err_and(|error| fault::<D>(error) != Fault::Refused) {
+            turn.answered();
+        }
         ran
     }
 }
@@ -296,6 +312,7 @@ impl<D: Dialect> Clone for Store<D> {
             statements: Arc::clone(&self.statements),
             longest: Arc::clone(&self.longest),
             clock: Arc::clone(&self.clock),
+            reading: Arc::clone(&self.reading),
             writing: Arc::clone(&self.writing),
         }
     }

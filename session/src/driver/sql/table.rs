@@ -11,6 +11,11 @@ const DEFAULT: &str = "sessions";
 /// PostgreSQL cuts names off after 63 bytes, and that of an index is up to 12 longer.
 const LONGEST: usize = 50;
 
+/// What the names of the other table and of the indexes end with, so no table's name may: it could be that of another table's.
+const SUFFIXES: [&str; 3] = [SCHEMA_SUFFIX, "_expires_idx", "_owner_idx"];
+
+const SCHEMA_SUFFIX: &str = "_schema";
+
 /// A table, perhaps in a schema (which MySQL calls a database). It consists of letters, digits and `_`, and is quoted wherever it is used.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Table {
@@ -44,6 +49,13 @@ impl Table {
                 text.escape_debug()
             )));
         }
+        // Some databases do not tell upper from lower case.
+        let lower = name.to_ascii_lowercase();
+        if let Some(suffix) = SUFFIXES.into_iter().find(|suffix| lower.ends_with(suffix)) {
+            return Err(ConfigError::new(format!(
+                "`{text}` is no name for the table of sessions: names that end with `{suffix}` are for what is made beside a table, so choose another"
+            )));
+        }
         Ok(Self {
             schema: schema.map(Into::into),
             name: name.into(),
@@ -57,7 +69,7 @@ impl Table {
 
     /// The table beside it that says which migrations have been run.
     pub(super) fn quoted_schema<D: Dialect>(&self) -> String {
-        self.quoted_with::<D>("_schema")
+        self.quoted_with::<D>(SCHEMA_SUFFIX)
     }
 
     fn quoted_with<D: Dialect>(&self, suffix: &str) -> String {
@@ -70,18 +82,19 @@ impl Table {
 
     /// A migration file with this table in place of the default one. An index is named without the schema, for it is in that of its table.
     pub(super) fn applied_to<D: Dialect>(&self, script: &str) -> String {
-        let (quote, name) = (D::QUOTE, &self.name);
-        let quoted = |name: &str| format!("{quote}{name}{quote}");
-        let mut script = script
-            .replace(&quoted(DEFAULT), &self.quoted::<D>())
-            .replace(&quoted(&format!("{DEFAULT}_schema")), &self.quoted_schema::<D>());
-        for index in ["expires_idx", "owner_idx"] {
-            script = script.replace(
-                &quoted(&format!("{DEFAULT}_{index}")),
-                &quoted(&format!("{name}_{index}")),
-            );
+        // Every second part is a name.
+        let mut parts = script.split(D::QUOTE);
+        let mut applied = parts.next().unwrap_or_default().to_owned();
+        while let (Some(name), Some(rest)) = (parts.next(), parts.next()) {
+            applied += &match name.strip_prefix(DEFAULT) {
+                Some("") => self.quoted::<D>(),
+                Some(SCHEMA_SUFFIX) => self.quoted_schema::<D>(),
+                Some(suffix) => format!("{quote}{}{suffix}{quote}", self.name, quote = D::QUOTE),
+                None => format!("{quote}{name}{quote}", quote = D::QUOTE),
+            };
+            applied += rest;
         }
-        script
+        applied
     }
 }
 

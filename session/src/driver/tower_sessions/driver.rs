@@ -12,14 +12,16 @@ use tower_sessions_core::session::{self, Id};
 use tower_sessions_core::session_store::{self, ExpiredDeletion, SessionStore};
 
 use super::format::{id_of, unwrap, wrap};
-use super::stripes::Stripes;
 use crate::clock::{Clock, SystemClock};
 use crate::driver::{Driver, Expected, Written};
 use crate::error::DriverError;
 use crate::id::StoreKey;
 use crate::record::{Record, Version};
 use crate::run::RunToEnd;
+use crate::turn::Stripes;
 
+/// How many queues there are for changes of sessions.
+const STRIPES: usize = 1024;
 /// How often a record that has expired is cleared out of the way of a new one.
 const CREATIONS: usize = 3;
 /// How long one caller may keep the others away. A store that has lost the connection unnoticed would do so until the process ends.
@@ -71,7 +73,7 @@ impl<S: SessionStore> TowerSessionsDriver<S> {
         Self {
             shared: Arc::new(Shared {
                 store,
-                stripes: Stripes::new(),
+                stripes: Stripes::new(STRIPES),
             }),
             clock: Arc::new(SystemClock),
             collect: None,
@@ -102,16 +104,18 @@ impl<S: SessionStore> TowerSessionsDriver<S> {
         T: Send + 'static,
         F: Future<Output = Result<T, DriverError>> + Send + 'static,
     {
-        let guard = self.shared.stripes.lock(key).await;
+        let turn = self.shared.stripes.of(key).take().await;
         let work = work(Place {
             shared: self.shared.clone(),
             id: id_of(key),
             clock: self.clock.clone(),
         });
         RunToEnd::new(Box::pin(async move {
-            let done = timeout(TURN, work).await;
-            drop(guard);
-            done.unwrap_or_else(|_| Err(given_up()))
+            let done = timeout(TURN, work).await.unwrap_or_else(|_| Err(given_up()));
+            if !done.as_ref().is_err_and(DriverError::is_unavailable) {
+                turn.answered();
+            }
+            done
         }))
         .await
     }
@@ -228,6 +232,11 @@ impl<S: SessionStore> Place<S> {
 /// The record under an id, unless it has expired by our clock.
 async fn live<S: SessionStore>(store: &S, id: &Id, clock: &dyn Clock) -> Result<Option<Record>, DriverError> {
     let loaded: Option<session::Record> = store.load(id).await.map_err(failed)?;
+    if loaded.as_ref().is_some_and(|record| record.id != *id) {
+        return Err(DriverError::backend(
+            "the store answered with another session than it was asked for",
+        ));
+    }
     let record = loaded.as_ref().map(unwrap).transpose()?;
     Ok(record.filter(|record| !record.is_expired(clock.now())))
 }

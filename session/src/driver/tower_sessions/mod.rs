@@ -2,6 +2,5 @@
 
 mod driver;
 mod format;
-mod stripes;
 
 pub use driver::TowerSessionsDriver;
