@@ -210,6 +210,8 @@ impl State {
                 let replayed = replayed.unwrap_or_else(|| self.replay(Base::Nothing));
                 self.origin = Origin::Fresh;
                 self.regenerated = false;
+                // A record was stored under it and destroyed again: what begins now takes another one.
+                self.id = self.id.filter(|_| self.id != job.id);
                 self.draft = replayed.draft;
                 self.changes.become_others(replayed.changes);
                 self.withdraw_cookie();

@@ -6,6 +6,7 @@
 //! * [`endings`]: who ends which session, and what comes back.
 //! * [`responses`]: responses that are lost, late, or followed by a task that goes on.
 //! * [`changes_of_owner`]: what belonged to one user does not come to another.
+//! * [`tokens`]: CSRF tokens that somebody knows who knows an earlier id.
 //! * [`caches`]: an application whose cache still has what has been given up.
 //!
 //! A [`Ground`] is a store with the applications over it, which serve over TCP; in the modules `two_*` victim and attacker use different processes.
@@ -19,6 +20,7 @@ mod fixation;
 mod ground;
 mod new_ids;
 mod responses;
+mod tokens;
 mod visitor;
 
 pub(crate) use ground::{ATTACKER, EVIL, Ground, SECRET, VICTIM, owner, put};

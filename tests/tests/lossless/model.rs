@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 use session_schema::{ErrorKind, Expected, Record, SessionId, StoreKey, Written};
 
-use crate::rules::{Change, Content, Key, Message, Stored, Token, apply_all, apply_each};
+use crate::rules::{Change, Content, Key, Message, Stored, Token, apply_all, apply_each, apply_to_nothing};
 
 /// How long a session lives without use.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(7200);
@@ -29,8 +29,6 @@ pub(crate) struct Slot {
     touched: bool,
     /// Its maker had it for a new id, and took it back.
     given_up: bool,
-    /// Where the session was first, before it was given its ids.
-    root: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,11 +49,10 @@ enum State {
 enum Origin {
     Unloaded,
     Fresh,
-    /// `joined`: not under the id that the request came with.
     Stored {
         slot: usize,
-        joined: bool,
     },
+    /// It has ended, or goes by an id that the request was not given.
     Lost,
 }
 
@@ -79,13 +76,16 @@ pub(crate) struct Request {
     pending: Vec<Change>,
     passing: Vec<(Key, Message)>,
     renewed: bool,
+    /// The owner of a session that is lost, and why what is changed is refused instead of being dropped.
+    lost_owner: Option<&'static str>,
+    refused: Option<ErrorKind>,
     renewals: u32,
     endings: u32,
     endings_at_reload: u32,
     phase: Phase,
     /// Some change was dropped because it does not fit.
     has_misfit: bool,
-    ended: Option<usize>,
+    ended: Option<Ended>,
     has_ended: bool,
     touch: bool,
     cookie: CookieIs,
@@ -105,13 +105,23 @@ pub(crate) struct Request {
     ending: Option<Ending>,
 }
 
+/// A session that its request has ended.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    slot: usize,
+    /// Whose it was when it was loaded.
+    owner: Option<&'static str>,
+    /// By naming another owner: where the same one is named again, it must still be there.
+    by_owner: bool,
+}
+
 /// All sessions of an owner are being ended.
 #[derive(Clone, Debug)]
 struct Ending {
     owner: &'static str,
     begun: SystemTime,
-    /// Where the session is that is to be spared, and where it was first.
-    spared: Option<(usize, usize)>,
+    /// The session that is to be spared, as long as it goes by this id: who has given it another one may be somebody else.
+    spared: Option<usize>,
     /// Sessions that have been the owner's ever since: they have to end.
     bound: Vec<usize>,
     ended: u64,
@@ -145,6 +155,10 @@ enum Kind {
     Replace,
     Renew,
     Touch,
+    /// An earlier save has decided on the cookie; is the session still there?
+    Confirm,
+    /// An earlier save was refused, or a sign-in.
+    Refuse(ErrorKind),
 }
 
 /// A save that is under way.
@@ -161,7 +175,18 @@ struct Save {
     renewals: u32,
     phase: Phase,
     now: SystemTime,
-    ended: Option<usize>,
+    ended: Option<Ended>,
+    /// The browser hears of it in the response.
+    for_response: bool,
+    /// The ended session was there.
+    ended_live: bool,
+    /// Whose session it was when it was loaded, and what was last seen in its place.
+    owner: Option<&'static str>,
+    seen: Vec<Content>,
+    /// The session had ended before the new record was written.
+    ended_before: bool,
+    /// The new record was not found any more.
+    unborn_is_gone: bool,
     /// What took effect, and whether the request has been told.
     effect: Option<Effect>,
     told: bool,
@@ -203,6 +228,12 @@ pub(crate) struct Counts {
     pub(crate) orphans: u64,
     pub(crate) finished_alone: u64,
     pub(crate) ended_of_owner: u64,
+    pub(crate) superseded: u64,
+    pub(crate) sign_ins_refused: u64,
+    pub(crate) own_sessions: u64,
+    pub(crate) own_changes_only: u64,
+    pub(crate) changes_of_owner: u64,
+    pub(crate) confirmed: u64,
 }
 
 pub(crate) struct Model {
@@ -231,7 +262,7 @@ pub(crate) struct Model {
 
 impl Counts {
     /// Everything that is counted by adding.
-    pub(crate) fn each(&mut self) -> [&mut u64; 14] {
+    pub(crate) fn each(&mut self) -> [&mut u64; 20] {
         let Self {
             writes,
             conflicts,
@@ -248,6 +279,12 @@ impl Counts {
             orphans,
             finished_alone,
             ended_of_owner,
+            superseded,
+            sign_ins_refused,
+            own_sessions,
+            own_changes_only,
+            changes_of_owner,
+            confirmed,
         } = self;
         [
             writes,
@@ -264,6 +301,12 @@ impl Counts {
             orphans,
             finished_alone,
             ended_of_owner,
+            superseded,
+            sign_ins_refused,
+            own_sessions,
+            own_changes_only,
+            changes_of_owner,
+            confirmed,
         ]
     }
 }
@@ -337,6 +380,16 @@ impl Model {
                 _ => return None,
             }
         }
+    }
+
+    /// Whether a session that was in `slot` is still there, whatever its id and owner.
+    fn lives_on(&self, mut slot: usize) -> bool {
+        while let State::Moved { to, .. } = self.slots[slot].state
+            && self.is_present(slot)
+        {
+            slot = to;
+        }
+        self.is_live(slot)
     }
 
     pub(crate) fn is_unborn(&self, key: &StoreKey) -> bool {
@@ -444,8 +497,12 @@ impl Model {
         save.map_or_else(|| self.origin(request), |save| save.origin)
     }
 
-    fn is_joined(&self, request: usize) -> bool {
-        matches!(self.origin(request), Origin::Stored { joined: true, .. })
+    /// Whether the session goes by an id that the request was not given.
+    fn is_moved(&self, request: usize) -> bool {
+        let Origin::Stored { slot } = self.origin(request) else {
+            return false;
+        };
+        matches!(self.slots[slot].state, State::Moved { .. })
     }
 
     pub(crate) fn begin_load(&mut self, request: usize) {
@@ -518,12 +575,11 @@ impl Model {
         if let Some(wanted) = self.requests[request].view.token.clone() {
             return self.token_is(&wanted, token, request);
         }
-        let joined = self.is_joined(request);
         let asked = &self.requests[request];
         let renews = |change: &Change| matches!(change, Change::Flush(_) | Change::NewToken(_));
         let saving = asked.save.as_ref().filter(|save| save.endings == asked.endings);
         let unsaved = &asked.pending[saving.map_or(0, |save| save.changes.len())..];
-        let first = !joined && asked.base.token.is_none() && !unsaved.iter().any(renews);
+        let first = asked.base.token.is_none() && !unsaved.iter().any(renews);
         if first {
             // Two requests that ask for the first token at the same time get the same.
             let wanted = self
@@ -539,9 +595,12 @@ impl Model {
 
     /// The token that came with a new id is not shown to who goes on under the old one.
     fn check_hidden(&mut self, request: usize, token: &str) {
-        let Origin::Stored { slot, joined: true } = self.origin(request) else {
+        let Origin::Stored { slot } = self.origin(request) else {
             return;
         };
+        if !self.is_moved(request) {
+            return;
+        }
         let new = self.follow(slot, self.now).map(|new| &self.slots[new].content.token);
         let shown = new == Some(&Some(Token::Is(token.to_owned())));
         self.check(!shown, || {
@@ -558,26 +617,88 @@ impl Model {
     }
 
     pub(crate) fn regenerate(&mut self, request: usize) {
-        if self.is_joined(request) {
+        if !self.may_renew(request) {
             return;
         }
         let number = self.number();
-        let is_stored = matches!(self.origin(request), Origin::Stored { .. });
+        let origin = self.origin(request);
         let renewing = &mut self.requests[request];
+        if origin == Origin::Lost {
+            renewing.origin = Some(Origin::Fresh);
+        }
         renewing.renewals += 1;
         // One that is being stored at this moment has been told an id already.
+        let is_stored = matches!(origin, Origin::Stored { .. });
         renewing.renewed = is_stored || renewing.save.as_ref().is_some_and(|save| save.kind == Kind::Create);
         self.make(request, vec![Change::Rotate(number)]);
     }
 
+    /// From nobody to somebody: a new id. From somebody to anybody else: the end, followed by the request's own changes.
+    pub(crate) fn set_owner(&mut self, request: usize, owner: Option<&'static str>) {
+        let present = self.requests[request].view.owner;
+        if present.is_some() && present != owner || owner.is_none() && self.has_owner(request) {
+            self.counts.changes_of_owner += 1;
+            self.start_over(request);
+        }
+        let origin = self.origin(request);
+        let naming = &mut self.requests[request];
+        let signs_in = owner.is_some() && naming.view.owner.is_none();
+        match origin {
+            Origin::Lost if signs_in && naming.lost_owner == owner => {
+                naming.refused = Some(ErrorKind::SignInRefused);
+                return;
+            }
+            Origin::Lost if signs_in => {
+                (naming.origin, naming.refused) = (Some(Origin::Fresh), None);
+                naming.renewals += 1;
+            }
+            Origin::Stored { .. } if signs_in && !naming.renewed => self.regenerate(request),
+            _ => {}
+        }
+        self.make(request, vec![Change::Owner(owner)]);
+    }
+
+    /// Whether it is somebody's session, or was before it ended.
+    pub(crate) fn has_owner(&self, request: usize) -> bool {
+        let asked = &self.requests[request];
+        let lost = asked.lost_owner.filter(|_| asked.origin == Some(Origin::Lost));
+        asked.view.owner.or(lost).is_some()
+    }
+
+    fn start_over(&mut self, request: usize) {
+        let over = &mut self.requests[request];
+        // What is being saved at this moment is saved, and ends with the session.
+        let saving = over.save.as_ref().filter(|save| save.endings == over.endings);
+        let own = over.pending.split_off(saving.map_or(0, |save| save.changes.len()));
+        let shown = std::mem::take(&mut over.shown);
+        self.end(request, true);
+        let applied = apply_to_nothing(&own);
+        let over = &mut self.requests[request];
+        (over.shown, over.view, over.pending) = (shown, applied.content, applied.kept);
+    }
+
     pub(crate) fn invalidate(&mut self, request: usize) {
+        self.end(request, false);
+    }
+
+    fn end(&mut self, request: usize, by_owner: bool) {
         let origin = self.origin(request);
         let ending = &mut self.requests[request];
+        let owner = ending.base.owner;
         ending.forget_everything();
         ending.endings += 1;
-        if let Origin::Stored { slot, .. } = origin {
-            (ending.ended, ending.has_ended, ending.cookie) = (Some(slot), true, CookieIs::Removed);
-            ending.origin = Some(Origin::Fresh);
+        if let Some(ended) = &mut ending.ended {
+            ended.by_owner &= by_owner;
+        }
+        match origin {
+            Origin::Stored { slot } => {
+                let by_owner = by_owner && owner.is_some();
+                let ended = Ended { slot, owner, by_owner };
+                (ending.ended, ending.has_ended, ending.cookie) = (Some(ended), true, CookieIs::Removed);
+                ending.origin = Some(Origin::Fresh);
+            }
+            Origin::Lost => (ending.origin, ending.refused) = (Some(Origin::Fresh), None),
+            Origin::Unloaded | Origin::Fresh => {}
         }
     }
 
@@ -595,24 +716,24 @@ impl Model {
         if self.requests[request].endings != self.requests[request].endings_at_reload {
             return; // The request has ended its session meanwhile, and that stands.
         }
-        let Origin::Stored { slot: before, joined } = self.origin(request) else {
+        let Origin::Stored { slot: before } = self.origin(request) else {
             return self.check(result.is_ok(), || "what is not stored was read anew".into());
         };
         let reloaded = &mut self.requests[request];
         let now = reloaded.asked_at.unwrap_or(self.now);
         // Where another request has given the session a new id, there is nothing to be seen under the old one.
-        let here = |found: &Found| found.state == State::Live && found.slot == before && !joined;
+        let here = |found: &Found| found.state == State::Live && found.slot == before;
         let found = reloaded.found.take().filter(here);
         match (result, found) {
             (Ok(()), Some(found)) => {
                 let fit = apply_all(&self.requests[request].pending, &found.content, false).is_ok();
                 self.check(fit, || "a reload took over changes that do not fit".into());
-                self.go_on(request, false, found);
+                self.go_on(request, found);
             }
             (Ok(()), None) => {
                 let here = self.follow(before, now.max(self.now)) == Some(before);
                 self.check(!here, || "a live session read as gone".into());
-                self.lose(request);
+                self.lose(request, None);
             }
             (Err(ErrorKind::Unavailable), _) => {
                 let fault = self.requests[request].fault;
@@ -627,7 +748,7 @@ impl Model {
     }
 
     /// The request goes on from what was found; what it has not saved yet is applied to it.
-    fn go_on(&mut self, request: usize, joined: bool, mut found: Found) {
+    fn go_on(&mut self, request: usize, mut found: Found) {
         self.know_token(&mut found.content);
         let going = &mut self.requests[request];
         // What was changed while a save ran, and does not fit what it has stored, is an error of that save.
@@ -641,15 +762,8 @@ impl Model {
         self.know_token(&mut applied.content);
         let going = &mut self.requests[request];
         (going.pending, going.view) = (applied.kept, applied.content);
-        going.origin = Some(Origin::Stored {
-            slot: found.slot,
-            joined,
-        });
+        going.origin = Some(Origin::Stored { slot: found.slot });
         (going.base, going.base_expiry) = (found.content, Some(found.expires_at));
-        if joined {
-            going.renewed = false;
-            going.cookie = CookieIs::Kept;
-        }
     }
 
     /// Somebody has seen what a new token is, perhaps.
@@ -669,15 +783,24 @@ impl Model {
             content: save.view.clone(),
             expires_at: self.slots[slot].expires_at,
         };
-        self.go_on(request, true, own);
+        self.go_on(request, own);
+        self.withdraw_cookie(request);
     }
 
-    fn lose(&mut self, request: usize) {
+    fn lose(&mut self, request: usize, refused: Option<ErrorKind>) {
         self.counts.gone += 1;
         let lost = &mut self.requests[request];
+        if matches!(lost.origin, Some(Origin::Stored { .. })) {
+            lost.lost_owner = lost.base.owner;
+        }
         lost.forget_everything();
-        lost.origin = Some(Origin::Lost);
-        lost.cookie = match lost.has_ended {
+        (lost.origin, lost.refused) = (Some(Origin::Lost), refused);
+        self.withdraw_cookie(request);
+    }
+
+    fn withdraw_cookie(&mut self, request: usize) {
+        let withdrawing = &mut self.requests[request];
+        withdrawing.cookie = match withdrawing.has_ended {
             true => CookieIs::Removed,
             false => CookieIs::Kept,
         };
@@ -694,10 +817,7 @@ impl Request {
             .iter()
             .map(|(key, message)| (*key, *message))
             .collect();
-        self.origin = Some(Origin::Stored {
-            slot: found.slot,
-            joined: false,
-        });
+        self.origin = Some(Origin::Stored { slot: found.slot });
         (self.base, self.view) = (found.content.clone(), found.content);
         self.base_expiry = Some(found.expires_at);
     }
@@ -720,7 +840,7 @@ fn is_worth_moving(old: SystemTime, new: SystemTime, lifetime: Duration) -> bool
 // Saving.
 impl Model {
     /// The request asks for a save, or its handler has returned.
-    pub(crate) fn begin_save(&mut self, request: usize) {
+    pub(crate) fn begin_save(&mut self, request: usize, for_response: bool) {
         let now = self.now;
         let saving = &mut self.requests[request];
         if saving.origin.is_none() {
@@ -728,6 +848,7 @@ impl Model {
         }
         let aged = saving.age();
         let kind = match saving.origin.unwrap_or(Origin::Unloaded) {
+            Origin::Lost if let Some(kind) = saving.refused => Kind::Refuse(kind),
             Origin::Lost if saving.pending.is_empty() => Kind::Nothing,
             Origin::Lost => Kind::Drop,
             Origin::Fresh | Origin::Unloaded if saving.view.is_empty() => Kind::Nothing,
@@ -735,6 +856,7 @@ impl Model {
             Origin::Stored { .. } if saving.renewed => Kind::Renew,
             Origin::Stored { .. } if saving.view != saving.base => Kind::Replace,
             Origin::Stored { .. } if saving.touch => Kind::Touch,
+            Origin::Stored { .. } if for_response && matches!(saving.cookie, CookieIs::Set(_)) => Kind::Confirm,
             Origin::Stored { .. } => Kind::Nothing,
         };
         saving.found = None;
@@ -743,6 +865,7 @@ impl Model {
             // Changes that come to nothing are done; what a session without a record has been told waits for something to store.
             changes: match kind {
                 Kind::Nothing if saving.origin == Some(Origin::Fresh) => Vec::new(),
+                Kind::Refuse(_) => Vec::new(),
                 _ => saving.pending.clone(),
             },
             view: saving.view.clone(),
@@ -752,6 +875,12 @@ impl Model {
             phase: saving.phase,
             now,
             ended: saving.ended,
+            for_response,
+            ended_live: false,
+            owner: saving.base.owner,
+            seen: vec![saving.base.clone()],
+            ended_before: false,
+            unborn_is_gone: false,
             effect: None,
             told: false,
             fulfilled: false,
@@ -785,8 +914,10 @@ impl Model {
                 ErrorKind::Committed => {
                     self.check_ended(request, &save);
                     self.requests[request].ended = None;
-                    save.phase == Phase::Detached && matches!(save.kind, Kind::Create | Kind::Renew)
+                    let is_too_late = save.phase != Phase::Open && !save.for_response;
+                    is_too_late && matches!(save.kind, Kind::Create | Kind::Renew)
                 }
+                ErrorKind::Superseded | ErrorKind::SignInRefused => return self.refused(request, &save, kind),
                 _ => false,
             };
             let failed = &mut self.requests[request];
@@ -804,10 +935,87 @@ impl Model {
         self.check(!misfit, || "changes that do not fit were dropped without a word".into());
     }
 
-    /// What was ended has to be dead now.
+    /// A save was refused: the response is the error, unless the handler signs somebody else in, or ends the session.
+    fn refused(&mut self, request: usize, save: &Save, kind: ErrorKind) {
+        self.check_ended(request, save);
+        if save.ended.is_some() {
+            self.requests[request].ended = None;
+        }
+        match kind {
+            ErrorKind::Superseded => self.counts.superseded += 1,
+            _ => self.counts.sign_ins_refused += 1,
+        }
+        let may = self.may_refuse(request, save, kind);
+        self.check(may, || {
+            format!("{:?} of r{request} was refused without a reason: {kind:?}", save.kind)
+        });
+        self.check(save.effect.is_none(), || "what was refused was stored".into());
+        self.check_unborn(request);
+        // Where the request has ended its session while it was saved, that stands.
+        if !matches!(save.kind, Kind::Refuse(_)) && self.requests[request].endings == save.endings {
+            // A session that others ended is not this request's to make the browser forget.
+            self.requests[request].has_ended = false;
+            self.lose(request, Some(kind));
+        }
+    }
+
+    /// The record under the new id has ended before the request knew of it: with all others of its owner, or because the save has taken longer than it lives.
+    fn is_overruled(&self, request: usize) -> bool {
+        let mut own = self.slots.iter().filter(|slot| slot.maker == request);
+        self.requests[request].overruled || own.any(|slot| self.now >= slot.expires_at)
+    }
+
+    fn check_unborn(&mut self, request: usize) {
+        let is_left = |slot: &Slot| slot.state == State::Unborn(request) && self.now < slot.expires_at;
+        let left = self.slots.iter().any(is_left);
+        let excused = self.requests[request].orphan_is_excused;
+        self.check(!left || excused, || {
+            format!("r{request} left a record that nobody knows of")
+        });
+    }
+
+    fn may_refuse(&self, request: usize, save: &Save, kind: ErrorKind) -> bool {
+        if let Kind::Refuse(before) = save.kind {
+            return before == kind;
+        }
+        let names_owner = save.changes.iter().any(Change::names_owner);
+        let slot = match save.origin {
+            Origin::Stored { slot } => Some(slot),
+            _ => None,
+        };
+        let is_moved = slot.is_some_and(|slot| matches!(self.slots[slot].state, State::Moved { .. }));
+        match kind {
+            // Across a new id changes are merged for the same owner only.
+            ErrorKind::Superseded => is_moved && save.owner.is_none() && save.kind == Kind::Replace,
+            // To name the same owner again is no sign-in where the session has ended, or another request was faster to give it an id.
+            _ if save.kind == Kind::Create => {
+                let ended = save.ended.filter(|_| !save.ended_live);
+                ended.is_some_and(|ended| ended.by_owner && save.view.owner == ended.owner)
+            }
+            // All sessions of the owner ended at this moment.
+            _ if names_owner && self.is_overruled(request) => true,
+            _ => {
+                let gone = slot.is_none_or(|slot| self.may_be_gone(slot, save.now));
+                names_owner && save.owner.is_some() && (gone || is_moved && save.kind == Kind::Renew)
+            }
+        }
+    }
+
+    /// Why the save of a request was refused whose response is a 409.
+    pub(crate) fn refusal(&self, request: usize) -> ErrorKind {
+        let sign_in = ErrorKind::SignInRefused;
+        let save = self.requests[request].save.as_ref();
+        match save.is_some_and(|save| self.may_refuse(request, save, sign_in)) {
+            true => sign_in,
+            false => ErrorKind::Superseded,
+        }
+    }
+
+    /// What was ended has to be dead now, unless it belongs to somebody else by now.
     fn check_ended(&mut self, request: usize, save: &Save) {
         if let Some(ended) = save.ended {
-            let gone = self.may_be_gone(ended, save.now);
+            let successor = self.follow(ended.slot, save.now.max(self.now));
+            let gone = successor.is_none_or(|slot| self.slots[slot].record.owner() != ended.owner);
             self.check(gone, || format!("r{request} ended a session that lives on"));
             self.counts.ended += 1;
         }
@@ -827,6 +1035,8 @@ impl Model {
                 saved.view = Content::default();
             }
             (Kind::Touch, effect) => self.conclude_touch(request, save, effect),
+            (Kind::Confirm, None) => self.conclude_confirm(request, save),
+            (Kind::Renew, None) if save.owner.is_none() => self.conclude_own(request, save),
             (Kind::Replace | Kind::Renew, None) => self.must_be_gone(request, save),
             (Kind::Create | Kind::Replace | Kind::Renew, Some(effect)) => self.settle(request, save, effect),
             (kind, effect) => self.violate(format!("{kind:?} came to {effect:?}")),
@@ -835,76 +1045,188 @@ impl Model {
 
     /// The request ended its session while it was saved: what has been stored is to end, too.
     fn conclude_ended(&mut self, request: usize, save: &Save, effect: Option<Effect>) {
-        if let Some(effect) = effect {
-            // Where that was merged into a session under a new id, it is to be found from the old one, as long as its mark lasts.
-            let place = match save.origin {
-                Origin::Stored { slot, .. } if effect.what != What::Renewed => slot,
-                _ => effect.found.slot,
-            };
-            let ending = &mut self.requests[request];
-            (ending.ended, ending.has_ended, ending.cookie) = (Some(place), true, CookieIs::Removed);
+        let own = match (save.kind, &effect) {
+            (Kind::Renew, None) if save.owner.is_none() => self.own_session(request, save),
+            _ => None,
+        };
+        let stored = effect.map(|effect| (effect.found.slot, effect.what));
+        let Some((slot, what)) = own.map(|slot| (slot, What::Renewed)).or(stored) else {
+            return;
+        };
+        // Where that was merged into a session under a new id, it is to be found from the old one, as long as its mark lasts.
+        let place = match save.origin {
+            Origin::Stored { slot } if what != What::Renewed => slot,
+            _ => slot,
+        };
+        let owner = match self.slots[slot].content.owner {
+            _ if place != slot => save.owner,
+            owner => owner,
+        };
+        let ending = &mut self.requests[request];
+        let by_owner = ending.ended.is_some_and(|ended| ended.by_owner);
+        let ended = Ended {
+            slot: place,
+            owner,
+            by_owner,
+        };
+        (ending.ended, ending.has_ended, ending.cookie) = (Some(ended), true, CookieIs::Removed);
+    }
+
+    /// A request without an owner asked for a new id and was not the first, or its session has ended: it has a session of its own.
+    fn conclude_own(&mut self, request: usize, save: &Save) {
+        if let Some(slot) = self.own_session(request, save) {
+            let found = self.found(slot);
+            return self.settle(
+                request,
+                save,
+                Effect {
+                    found,
+                    what: What::Renewed,
+                },
+            );
         }
+        if save.unborn_is_gone && !self.own_changes(save).is_empty() {
+            let overruled = self.is_overruled(request);
+            self.check(overruled, || format!("the own session of r{request} is gone"));
+            self.check_welcome(request, save);
+            return self.lose(request, None);
+        }
+        // It has nothing to put there.
+        let (empty, ended) = (self.own_changes(save).is_empty(), !self.lives_on_from(save));
+        self.check(empty && ended, || {
+            format!("r{request} asked for a new id and has got no session, though its own lives or has changes")
+        });
+        let over = &mut self.requests[request];
+        over.pending.drain(..save.changes.len());
+        let applied = apply_to_nothing(&over.pending);
+        (over.view, over.pending, over.base) = (applied.content, applied.kept, Content::default());
+        over.has_misfit |= applied.has_misfit;
+        (over.origin, over.renewed, over.touch) = (Some(Origin::Fresh), false, false);
+        self.withdraw_cookie(request);
+    }
+
+    fn lives_on_from(&self, save: &Save) -> bool {
+        matches!(save.origin, Origin::Stored { slot } if self.lives_on(slot))
+    }
+
+    /// What the changes make of nothing.
+    fn own_changes(&self, save: &Save) -> Content {
+        apply_to_nothing(&save.changes).content
+    }
+
+    /// The session of its own that a request has made, with what it had loaded, or, where that has ended, with its own changes only.
+    fn own_session(&mut self, request: usize, save: &Save) -> Option<usize> {
+        let is_own = |slot: &Slot| {
+            let dead = slot.state == State::Dead && !slot.given_up && slot.owned_by(save);
+            slot.maker == request && (slot.state == State::Unborn(request) || dead) && !save.unborn_is_gone
+        };
+        let at = self.slots.iter().rposition(is_own)?;
+        self.counts.own_sessions += 1;
+        let (record, ended) = (self.slots[at].record.clone(), !self.lives_on_from(save));
+        let seen = save.seen.iter().filter(|_| !save.ended_before);
+        let mut kept = seen.filter_map(|content| apply_all(&save.changes, content, false).ok());
+        let whole = kept.find(|kept| same_values(kept, &record));
+        self.check(whole.is_some() || ended, || {
+            format!("r{request} has a session of its own without what it had loaded, though that lives on")
+        });
+        self.counts.own_changes_only += u64::from(whole.is_none());
+        let mut content = whole.unwrap_or_else(|| self.own_changes(save));
+        self.compare(&mut content, &record, request);
+        let at_first = Some(record.expires_at());
+        self.check_expiry_of(save.now, &content, record.expires_at(), at_first);
+        let slot = &mut self.slots[at];
+        slot.content = content;
+        if slot.state != State::Dead {
+            slot.state = State::Live;
+        }
+        Some(at)
+    }
+
+    fn check_welcome(&mut self, request: usize, save: &Save) {
+        let names_owner = save.changes.iter().any(Change::names_owner);
+        self.check(!names_owner, || {
+            format!("r{request} says \"Welcome\" to a visitor who is not signed in")
+        });
     }
 
     fn must_be_gone(&mut self, request: usize, save: &Save) {
-        let Origin::Stored { slot, .. } = self.origin(request) else {
+        let Origin::Stored { slot } = self.origin(request) else {
             return self.violate("a session that is not stored was saved as if it were");
         };
-        let gone = self.may_be_lost(request, slot, save);
+        self.check_unborn(request);
+        // Nobody misses what comes with reading.
+        let nothing_lost = self.requests[request].pending.iter().all(Change::comes_with_reading);
+        let superseded = nothing_lost && self.may_refuse(request, save, ErrorKind::Superseded);
+        let gone = superseded || self.may_be_lost(request, slot, save);
         self.check(gone, || {
             format!("{:?} of r{request} was lost, though the session lives", save.kind)
         });
-        self.lose(request);
+        self.check_welcome(request, save);
+        self.lose(request, None);
     }
 
     /// Whether what a save was to store may come to nothing.
     fn may_be_lost(&self, request: usize, slot: usize, save: &Save) -> bool {
-        // A save that takes longer than the session is to live may find it expired under the new id already.
-        let mut given_up = self.slots.iter().filter(|slot| slot.given_up && slot.maker == request);
-        let too_late = given_up.any(|slot| self.now >= slot.expires_at);
-        self.may_be_gone(slot, save.now) || too_late || self.requests[request].overruled
+        self.may_be_gone(slot, save.now) || self.is_overruled(request)
     }
 
     /// The request learns what it has written.
     fn settle(&mut self, request: usize, save: &Save, effect: Effect) {
-        let (before, was_joined) = match self.origin(request) {
-            Origin::Stored { slot, joined } => (Some(slot), joined),
-            _ => (None, false),
+        let before = match self.origin(request) {
+            Origin::Stored { slot } => Some(slot),
+            _ => None,
         };
         let found = effect.found;
         let moved = before.is_some_and(|before| before != found.slot) && effect.what != What::Renewed;
-        let joined = was_joined || moved;
         let saved = &mut self.requests[request];
         saved.pending.drain(..save.changes.len());
         let told = effect.what != What::Renewed && before.is_some() && saved.base_expiry == Some(found.expires_at);
-        if !told && !joined {
+        if !told && !moved {
             saved.cookie = CookieIs::Set(found.slot);
         }
         saved.renewed &= saved.renewals != save.renewals;
         saved.touch = false;
         self.counts.joined += u64::from(moved);
         self.counts.lost_regenerations += u64::from(moved && save.kind == Kind::Renew);
-        match before.filter(|_| joined) {
+        match before.filter(|_| moved) {
             Some(own) => self.stay(request, own, save),
-            None => self.go_on(request, false, found),
+            None => self.go_on(request, found),
         }
     }
 
     /// After a touch the session is looked at: it may have been ended, or go by a new id.
     fn conclude_touch(&mut self, request: usize, save: &Save, effect: Option<Effect>) {
-        let Origin::Stored { slot, .. } = self.origin(request) else {
+        let Origin::Stored { slot } = self.origin(request) else {
             return self.violate("a session that is not stored was touched");
         };
-        let found = self.requests[request]
-            .found
-            .take()
-            .filter(|found| found.state == State::Live);
-        match (effect, found) {
-            (Some(effect), Some(found)) if found.slot == slot => {
+        let found = self.requests[request].found.take();
+        match (effect, found.map(|found| (found.state, found))) {
+            (Some(effect), Some((State::Live, found))) if found.slot == slot => {
                 self.settle(request, save, Effect { found, ..effect });
             }
-            (Some(_), Some(_)) => {
+            (Some(_), Some((State::Moved { until, .. }, _))) if save.now < until => {
                 (self.requests[request].touch, self.counts.joined) = (false, self.counts.joined + 1);
+                self.requests[request].pending.drain(..save.changes.len());
+                self.stay(request, slot, save);
+            }
+            _ => self.must_be_gone(request, save),
+        }
+    }
+
+    /// The cookie is sent only if the session is still there.
+    fn conclude_confirm(&mut self, request: usize, save: &Save) {
+        let Origin::Stored { slot } = self.origin(request) else {
+            return self.violate("a session that is not stored was looked for");
+        };
+        self.counts.confirmed += 1;
+        let found = self.requests[request].found.take();
+        let found = found.filter(|found| found.slot == slot && save.now < found.expires_at);
+        match found.map(|found| (found.state, found)) {
+            Some((State::Live, found)) => {
+                self.requests[request].pending.drain(..save.changes.len());
+                self.go_on(request, found);
+            }
+            Some((State::Moved { until, .. }, _)) if save.now < until => {
                 self.requests[request].pending.drain(..save.changes.len());
                 self.stay(request, slot, save);
             }
@@ -914,7 +1236,8 @@ impl Model {
 
     /// Whether regenerating gives an id: not where another request has given one.
     pub(crate) fn may_renew(&self, request: usize) -> bool {
-        !self.is_joined(request)
+        let request = &self.requests[request];
+        request.origin != Some(Origin::Lost) || request.lost_owner.is_none() && request.refused.is_none()
     }
 
     /// What the response of the request has to say.
@@ -976,9 +1299,15 @@ impl Model {
             }
             self.check_ended(request, &save);
             let alive = match save.origin {
-                Origin::Stored { slot, .. } => !self.may_be_lost(request, slot, &save),
+                Origin::Stored { slot } => !self.may_be_lost(request, slot, &save),
                 _ => true,
             };
+            let refused = [ErrorKind::Superseded, ErrorKind::SignInRefused];
+            let alive = alive && !refused.iter().any(|kind| self.may_refuse(request, &save, *kind));
+            if save.kind == Kind::Renew && save.owner.is_none() && save.effect.is_none() {
+                self.own_session(request, &save);
+                continue;
+            }
             let has_to = matches!(save.kind, Kind::Create | Kind::Replace | Kind::Renew) && alive;
             self.check(!has_to || save.fulfilled, || {
                 format!("the save of r{request}, whose client hung up, did not run to its end")
@@ -987,7 +1316,7 @@ impl Model {
         for slot in 0..self.slots.len() {
             if let State::Unborn(request) = self.slots[slot].state {
                 self.counts.orphans += 1;
-                let excused = self.requests[request].orphan_is_excused;
+                let excused = self.requests[request].orphan_is_excused || self.now >= self.slots[slot].expires_at;
                 self.check(excused, || format!("r{request} left a record that nobody knows of"));
             }
         }
@@ -1042,14 +1371,17 @@ impl Model {
         let Some(slot) = slot.filter(|slot| self.slots[*slot].state == State::Live) else {
             return;
         };
-        let (own, joined) = match self.saving_from(request) {
-            Origin::Stored { slot, joined } => (slot, joined),
-            _ => (slot, false),
+        let own = match self.saving_from(request) {
+            Origin::Stored { slot } => slot,
+            _ => slot,
         };
-        let joined = joined || own != slot;
+        let joined = own != slot;
         let content = &self.slots[slot].content;
         let seeing = &mut self.requests[request];
         if let Some(save) = &mut seeing.save {
+            if !joined {
+                save.seen.push(content.clone());
+            }
             let writes = matches!(save.kind, Kind::Replace | Kind::Renew);
             save.may_misfit |= writes && apply_all(&save.changes, content, joined).is_err();
         }
@@ -1129,7 +1461,13 @@ impl Model {
             return;
         }
         match written {
-            Written::Gone => self.check_present(slot, false),
+            Written::Gone => {
+                self.check_present(slot, false);
+                let mine = slot.is_some_and(|slot| self.slots[slot].maker == request);
+                if let Some(save) = self.requests[request].save.as_mut().filter(|_| mine) {
+                    save.unborn_is_gone = save.kind == Kind::Renew;
+                }
+            }
             Written::Conflict(found) => {
                 self.counts.conflicts += 1;
                 if let Some(save) = &mut self.requests[request].save {
@@ -1167,7 +1505,6 @@ impl Model {
             maker: request,
             touched: false,
             given_up: false,
-            root: slot,
         });
         slot
     }
@@ -1176,8 +1513,11 @@ impl Model {
         self.counts.writes += 1;
         match self.requests[request].save.as_ref().map(|save| save.kind) {
             Some(Kind::Renew) => {
-                if let Origin::Stored { slot: own, .. } = self.saving_from(request) {
-                    self.slots[slot].root = self.slots[own].root;
+                if let Origin::Stored { slot: own } = self.saving_from(request) {
+                    let ended = !self.lives_on(own);
+                    if let Some(save) = &mut self.requests[request].save {
+                        save.ended_before = ended;
+                    }
                 }
                 let slot = &mut self.slots[slot];
                 slot.state = State::Unborn(request);
@@ -1219,9 +1559,12 @@ impl Model {
     }
 
     fn check_expiry(&mut self, request: usize, content: &Content, expires_at: SystemTime, old: Option<SystemTime>) {
-        let Some(now) = self.requests[request].save.as_ref().map(|save| save.now) else {
-            return;
-        };
+        if let Some(now) = self.requests[request].save.as_ref().map(|save| save.now) {
+            self.check_expiry_of(now, content, expires_at, old);
+        }
+    }
+
+    fn check_expiry_of(&mut self, now: SystemTime, content: &Content, expires_at: SystemTime, old: Option<SystemTime>) {
         let lifetime = Self::lifetime_of(content);
         let new = now + lifetime;
         let kept = old.is_some() && !is_worth_moving(expires_at, new, lifetime);
@@ -1256,14 +1599,22 @@ impl Model {
                 (self.slots[slot].record, self.slots[slot].expires_at) = (record.clone(), record.expires_at());
             }
             State::Live => {
-                let Origin::Stored { slot: own, joined } = self.saving_from(request) else {
+                let Origin::Stored { slot: own } = self.saving_from(request) else {
                     return self.violate(format!("r{request} wrote into a session that it has not loaded"));
                 };
-                let reached = own == slot || self.leads_to(own, slot, now);
-                self.check(reached, || {
+                let loaded = self.requests[request].save.as_ref().and_then(|save| save.owner);
+                let owner = self.slots[slot].content.owner;
+                // No save writes under an id that its request was not given, but for the same owner.
+                let reached = own == slot || loaded.is_some() && self.leads_to(own, slot, now);
+                self.check(reached && loaded == owner, || {
                     format!("r{request} wrote into a session that is not its own")
                 });
-                let joined = joined || own != slot;
+                // An id that this request has made, and that nobody has been told yet, is as good as another new one.
+                let untold = owner.is_none() && self.slots[slot].maker == request;
+                self.check(record.owner() == owner || untold, || {
+                    format!("r{request} gave a session to somebody else under its old id")
+                });
+                let joined = own != slot;
                 self.check(kind == Kind::Replace || joined, || {
                     format!("r{request} regenerates and wrote under the old id")
                 });
@@ -1294,7 +1645,7 @@ impl Model {
             return;
         };
         let (kind, now) = (save.kind, save.now);
-        let own = self.saving_from(request) == (Origin::Stored { slot, joined: false });
+        let own = self.saving_from(request) == (Origin::Stored { slot });
         self.check(kind == Kind::Renew && own, || {
             format!("r{request} gave an id to a session that another has given one already")
         });
@@ -1335,8 +1686,14 @@ impl Model {
 
     /// A session was emptied, which is how it ends.
     fn emptied(&mut self, request: usize, slot: usize, now: SystemTime) {
-        let ended = self.requests[request].save.as_ref().and_then(|save| save.ended);
-        let own = ended.is_some_and(|ended| self.leads_to(ended, slot, now));
+        let Some(save) = &mut self.requests[request].save else {
+            return;
+        };
+        save.ended_live = true;
+        let ended = save.ended;
+        // Only that of the owner that was loaded.
+        let owner = self.slots[slot].content.owner;
+        let own = ended.is_some_and(|ended| self.leads_to(ended.slot, slot, now) && ended.owner == owner);
         self.check(own, || format!("r{request} ended a session that it was not to end"));
         let live = self.slots[slot].state == State::Live;
         self.check(live, || format!("r{request} ended what is no session"));
@@ -1413,13 +1770,10 @@ impl Model {
 
     pub(crate) fn begin_ending(&mut self, request: usize, owner: &'static str, spared: Option<StoreKey>) {
         let spared = spared.and_then(|key| self.slot_of(&key));
-        let spared = spared.and_then(|slot| self.follow(slot, self.now));
-        let spared = spared.map(|slot| (slot, self.slots[slot].root));
+        let spared = spared.filter(|slot| self.is_live(*slot));
         let is_bound = |slot: &usize| {
             let found = &self.slots[*slot];
-            self.is_live(*slot)
-                && found.record.owner() == Some(owner)
-                && spared.is_none_or(|(_, root)| found.root != root)
+            self.is_live(*slot) && found.record.owner() == Some(owner) && spared != Some(*slot)
         };
         self.requests[request].ending = Some(Ending {
             owner,
@@ -1439,8 +1793,7 @@ impl Model {
             return self.violate("what has never been was ended");
         };
         ending.ended += 1;
-        // An id that was given up is followed for so long only.
-        let spared = ending.begun == self.now && ending.spared.is_some_and(|(spared, _)| spared == slot);
+        let spared = ending.spared == Some(slot);
         let state = self.slots[slot].state;
         self.check(!spared, || "the session that was to be spared was ended".into());
         match state {
@@ -1477,6 +1830,26 @@ impl Model {
             }
         }
     }
+}
+
+impl Slot {
+    /// It was written by this save, for a session of its own, and ended at once with all others of its owner.
+    fn owned_by(&self, save: &Save) -> bool {
+        save.kind == Kind::Renew && save.owner.is_none() && self.record.owner() == save.view.owner
+    }
+}
+
+/// Whether a record holds what it is to hold, but for the text of its token.
+fn same_values(content: &Content, record: &Record) -> bool {
+    let found: Map<String, Value> = serde_json::from_slice(record.payload()).unwrap_or_default();
+    let values = found.iter().filter(|(key, _)| !key.starts_with('_'));
+    let wanted = content.values.iter().map(|(key, value)| (*key, value));
+    let lifetime = content.lifetime.map(|seconds| Value::from(seconds * 1000));
+    let flash = found.get("_flash.old").and_then(Value::as_array).map_or(0, Vec::len);
+    values.map(|(key, value)| (key.as_str(), value)).eq(wanted)
+        && found.contains_key("_token") == content.token.is_some()
+        && found.get("_lifetime") == lifetime.as_ref()
+        && flash == content.flash.len()
 }
 
 /// Where a mark leads, and how long it may be followed. It holds nothing else.

@@ -14,7 +14,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::driver::Instrumented;
 use crate::model::CookieIs;
-use crate::rules::{Change, Content, Function, Key};
+use crate::rules::{Change, Function, Key};
 use crate::script::{By, Cookie, End, Op, Script};
 use crate::world::World;
 
@@ -133,7 +133,7 @@ impl Player {
                 let saved = self.saving.clone().lock_owned().await;
                 *self.closing() = Some(saved);
                 self.world.model().close(self.request);
-                self.world.model().begin_save(self.request);
+                self.world.model().begin_save(self.request, true);
                 let mut response = Response::new(String::new());
                 *response.status_mut() = http::StatusCode::from_u16(status).expect("scripts have real statuses");
                 Ok(response)
@@ -173,6 +173,7 @@ impl Player {
             (418, _) => Ok(()),
             (status, End::Status(wanted)) if status == wanted => Ok(()),
             (503, _) => Err(ErrorKind::Unavailable),
+            (409, _) => Err(self.world.model().refusal(self.request)),
             (500, _) => Err(ErrorKind::WrongType),
             (status, _) => return self.violate(format!("the status is {status}")),
         };
@@ -268,7 +269,7 @@ impl Player {
             Op::Pause => drop(self.world.stage.gate(self.request, false).await),
             Op::Save => {
                 let _saving = self.saving.lock().await;
-                self.world.model().begin_save(self.request);
+                self.world.model().begin_save(self.request, false);
                 let result = session.save().await;
                 self.world.model().end_save(self.request, kind_of(&result));
             }
@@ -422,14 +423,21 @@ impl Player {
                 model.forget(request, key);
             }
             Op::Forget(keys) => keys.iter().for_each(|key| model.forget(request, key)),
+            // What belonged to an owner does not outlive them.
+            Op::Flush if model.has_owner(request) => model.invalidate(request),
             Op::Flush => {
                 model.requests[request].shown.clear();
                 let number = model.number();
                 model.make(request, vec![Change::Flush(number)]);
             }
             Op::Replace(content) => {
-                model.requests[request].shown.clear();
-                model.make(request, vec![Change::Clear]);
+                match model.has_owner(request) {
+                    true => model.invalidate(request),
+                    false => {
+                        model.requests[request].shown.clear();
+                        model.make(request, vec![Change::Clear]);
+                    }
+                }
                 content
                     .into_iter()
                     .for_each(|(key, value)| model.put(request, key, value));
@@ -463,11 +471,7 @@ impl Player {
                 keys.iter().for_each(|key| model.keep(request, key));
             }
             Op::SetLifetime(seconds) => drop(model.make(request, vec![Change::Lifetime(seconds)])),
-            Op::SetOwner(owner) => {
-                if model.requests[request].view.owner != owner {
-                    model.make(request, vec![Change::Owner(owner)]);
-                }
-            }
+            Op::SetOwner(owner) => model.set_owner(request, owner),
             Op::Regenerate => model.regenerate(request),
             Op::Invalidate => model.invalidate(request),
             Op::Token | Op::RegenerateToken | Op::Save | Op::Reload | Op::Pause => {}
@@ -516,23 +520,13 @@ fn kind_of(result: &session_schema::Result<()>) -> Result<(), ErrorKind> {
 }
 
 impl crate::model::Model {
-    /// An equal value is no change, unless it was flash or for this request only.
+    /// An equal value is a change, too, though alone it is not worth a save: another request may change it first.
     fn put(&mut self, request: usize, key: Key, value: Value) {
-        if !(self.is_kept(request, key) && self.requests[request].view.values.get(key) == Some(&value)) {
-            self.change(request, key, Change::Put(key, value));
-        }
+        self.change(request, key, Change::Put(key, value));
     }
 
-    /// Removing what is not there is no change.
     fn forget(&mut self, request: usize, key: Key) {
-        if !self.is_kept(request, key) || self.requests[request].view.values.contains_key(key) {
-            self.change(request, key, Change::Forget(key));
-        }
-    }
-
-    fn is_kept(&self, request: usize, key: Key) -> bool {
-        let Content { flash, .. } = &self.requests[request].view;
-        !flash.contains_key(key) && !self.requests[request].shown.contains_key(key)
+        self.change(request, key, Change::Forget(key));
     }
 
     /// A change of what is shown to this request only begins with what is shown.

@@ -122,6 +122,21 @@ impl Change {
         }
     }
 
+    /// Whether it concerns the CSRF token alone.
+    pub(crate) fn is_of_token(&self) -> bool {
+        matches!(self, Self::FirstToken(_) | Self::NewToken(_) | Self::Rotate(_))
+    }
+
+    /// Whether it comes with reading: nobody misses it where it cannot be saved.
+    pub(crate) fn comes_with_reading(&self) -> bool {
+        matches!(self, Self::FirstToken(_) | Self::Age(_))
+    }
+
+    /// Whether it says that somebody is signed in.
+    pub(crate) fn names_owner(&self) -> bool {
+        matches!(self, Self::Owner(Some(_)))
+    }
+
     /// Makes the change.
     fn apply(&self, content: &mut Content, to: Stored) -> Result<(), Misfit> {
         match self {
@@ -205,8 +220,8 @@ impl Change {
 /// What changes are applied to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stored {
-    /// The session goes by a new id meanwhile, which another request gave it. Its token is the one that came with that id, and none that
-    /// who knows the old id has seen.
+    /// Another request has given the session a new id. Its token is the one that came with that id, and none that
+    /// is known under the old one.
     pub(crate) joined: bool,
     pub(crate) has_token: bool,
 }
@@ -245,6 +260,16 @@ pub(crate) fn apply_all(changes: &[Change], content: &Content, joined: bool) -> 
         true => Err(Misfit),
         false => Ok(applied.content),
     }
+}
+
+/// All of the changes to a session that holds nothing. A CSRF token belongs to an id, and the id was another one.
+pub(crate) fn apply_to_nothing(changes: &[Change]) -> Applied {
+    let changes: Vec<Change> = changes.iter().filter(|change| !change.is_of_token()).cloned().collect();
+    let to = Stored {
+        joined: false,
+        has_token: false,
+    };
+    apply_each(&changes, &Content::default(), to)
 }
 
 impl Content {

@@ -317,7 +317,7 @@ impl Draw {
 
     fn op(&self, rng: &mut Rng) -> Op {
         let key = self.key(rng);
-        match rng.u32(0..80) {
+        match rng.u32(0..84) {
             0..4 => Op::Get(key),
             4..12 => Op::Put(key, self.value(rng, key)),
             12..14 => Op::Pull(key),
@@ -340,7 +340,7 @@ impl Draw {
             53..55 => Op::Token,
             55 => Op::RegenerateToken,
             56 => Op::SetLifetime(choose(rng, &[20, 3600, 86_400])),
-            57 => Op::SetOwner((!rng.bool()).then(|| choose(rng, &OWNERS))),
+            57 | 80..84 if !self.calm => Op::SetOwner((rng.u32(0..4) > 0).then(|| choose(rng, &OWNERS))),
             58..63 if !self.calm => Op::Regenerate,
             63..66 if !self.calm => Op::Invalidate,
             66..70 => Op::Save,
