@@ -256,7 +256,7 @@ async fn a_regeneration_that_has_begun_ends_though_the_client_hangs_up(site: Sit
         live.extend(site.store.read(key).await.unwrap());
     }
     assert!(
-        live.iter().any(|record| record.payload() == br#"{"user":7}"#),
+        live.iter().any(|record| record.payload().ends_with(br#""user":7}"#)),
         "the new record is there"
     );
 }
