@@ -45,7 +45,7 @@ pub(crate) type Lists = [(&'static str, Option<String>); 4];
 impl Flash {
     #[inline]
     pub(crate) fn read(payload: &Payload) -> Self {
-        match payload.has_bookkeeping() {
+        match payload.lists_flash() {
             true => Self::of_lists(payload),
             false => Self::default(),
         }

@@ -196,10 +196,17 @@ impl Payload {
         self.entry(key).map(|entry| Text::Part(self.clone(), entry.value))
     }
 
-    /// Whether there are entries whose keys belong to the library. Most sessions have none.
+    /// Whether flash keys are listed. Few sessions have some.
     #[inline]
-    pub(crate) fn has_bookkeeping(&self) -> bool {
-        self.index().is_some_and(|index| !index.reserved.is_empty())
+    pub(crate) fn lists_flash(&self) -> bool {
+        // The names of the lists, and no others, begin like this.
+        const FLASH: u64 = u64::from_be_bytes(*b"\0\0_flash");
+        let index = self.index();
+        index.is_some_and(|index| {
+            index.entries[index.reserved.clone()]
+                .iter()
+                .any(|entry| entry.prefix >> 16 == FLASH)
+        })
     }
 
     /// Bookkeeping is looked for among its like, which costs next to nothing where there is none.
