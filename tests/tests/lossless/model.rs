@@ -1857,7 +1857,9 @@ fn mark(record: &Record) -> Option<(StoreKey, SystemTime)> {
     let found: Map<String, Value> = serde_json::from_slice(record.payload()).ok()?;
     let to = found.get("_moved")?.as_str()?.parse().ok()?;
     let until = Duration::from_millis(found.get("_until")?.as_u64()?);
-    (found.len() == 2).then_some((to, SystemTime::UNIX_EPOCH + until))
+    // A number by which its writer knows it again.
+    let own = found.keys().all(|key| ["_moved", "_until", "_by"].contains(&&**key));
+    own.then_some((to, SystemTime::UNIX_EPOCH + until))
 }
 
 fn text(record: Option<&Record>) -> String {
