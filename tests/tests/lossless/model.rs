@@ -155,7 +155,7 @@ enum Kind {
     Replace,
     Renew,
     Touch,
-    /// An earlier save has decided on the cookie; is the session still there?
+    /// An earlier save has decided on the cookie, or the same owner was named again: is the session still there?
     Confirm,
     /// An earlier save was refused, or a sign-in.
     Refuse(ErrorKind),
@@ -857,6 +857,7 @@ impl Model {
             Origin::Stored { .. } if saving.view != saving.base => Kind::Replace,
             Origin::Stored { .. } if saving.touch => Kind::Touch,
             Origin::Stored { .. } if for_response && matches!(saving.cookie, CookieIs::Set(_)) => Kind::Confirm,
+            Origin::Stored { .. } if saving.pending.iter().any(Change::names_owner) => Kind::Confirm,
             Origin::Stored { .. } => Kind::Nothing,
         };
         saving.found = None;
@@ -1857,7 +1858,9 @@ fn mark(record: &Record) -> Option<(StoreKey, SystemTime)> {
     let found: Map<String, Value> = serde_json::from_slice(record.payload()).ok()?;
     let to = found.get("_moved")?.as_str()?.parse().ok()?;
     let until = Duration::from_millis(found.get("_until")?.as_u64()?);
-    (found.len() == 2).then_some((to, SystemTime::UNIX_EPOCH + until))
+    // A number by which its writer knows it again.
+    let own = found.keys().all(|key| ["_moved", "_until", "_by"].contains(&&**key));
+    own.then_some((to, SystemTime::UNIX_EPOCH + until))
 }
 
 fn text(record: Option<&Record>) -> String {

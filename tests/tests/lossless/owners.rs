@@ -98,14 +98,13 @@ async fn who_gives_a_session_a_new_id_waits_until_those_of_its_owner_have_ended(
     drop(before);
 }
 
-async fn the_session_that_is_spared_is_spared_under_the_id_that_it_has_now(site: Site) {
+async fn an_id_that_was_given_up_spares_no_session(site: Site) {
+    // Who has given the session its new id may be a thief, from whom the visitor signs out.
     let (this, others) = (anns(&site).await, [anns(&site).await, anns(&site).await]);
     let old: SessionId = this.id().parse().unwrap();
     this.visit(regenerate).await.value();
     let ended = site.manager().destroy_sessions_of("ann", Some(&old)).await.unwrap();
-    assert_eq!((ended, sessions(&site).await), (2, 1));
-    let owner = this.visit(|session| session.owner()).await.value();
-    assert_eq!(owner.as_deref(), Some("ann"));
+    assert_eq!((ended, sessions(&site).await), (3, 0));
     drop(others);
 }
 
@@ -113,7 +112,7 @@ on_every_driver! { in_parallel:
     sessions_that_are_given_new_ids_all_the_time_end_with_the_others,
     the_end_of_all_sessions_comes_though_nobody_waits_for_it_any_more,
     who_gives_a_session_a_new_id_waits_until_those_of_its_owner_have_ended,
-    the_session_that_is_spared_is_spared_under_the_id_that_it_has_now,
+    an_id_that_was_given_up_spares_no_session,
 }
 
 #[tokio::test(start_paused = true)]
