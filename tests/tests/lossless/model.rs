@@ -1315,6 +1315,10 @@ impl Model {
                 continue;
             };
             self.counts.finished_alone += 1;
+            if save.kind == Kind::Renew && save.owner.is_none() && save.effect.is_none() && !save.fault {
+                self.own_session(request, &save);
+                continue;
+            }
             if save.fault || save.may_misfit {
                 continue;
             }
@@ -1325,10 +1329,6 @@ impl Model {
             };
             let refused = [ErrorKind::Superseded, ErrorKind::SignInRefused];
             let alive = alive && !refused.iter().any(|kind| self.may_refuse(request, &save, *kind));
-            if save.kind == Kind::Renew && save.owner.is_none() && save.effect.is_none() {
-                self.own_session(request, &save);
-                continue;
-            }
             let has_to = matches!(save.kind, Kind::Create | Kind::Replace | Kind::Renew) && alive;
             self.check(!has_to || save.fulfilled, || {
                 format!("the save of r{request}, whose client hung up, did not run to its end")
@@ -1403,7 +1403,8 @@ impl Model {
             if !joined {
                 save.seen.push(content.clone());
             }
-            let writes = matches!(save.kind, Kind::Replace | Kind::Renew);
+            // Nothing of a guest's is merged into what is under another id: there it is only looked whether that is still there.
+            let writes = matches!(save.kind, Kind::Replace | Kind::Renew) && (!joined || save.owner.is_some());
             save.may_misfit |= writes && apply_all(&save.changes, content, joined).is_err();
         }
     }
