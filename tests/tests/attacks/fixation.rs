@@ -200,7 +200,7 @@ async fn a_sign_in_is_kept_whatever_another_tab_does_under_the_planted_id(ground
             victim.take(&attacker.id());
             let steps = [&[Step::Wait], &manner.steps()[..]].concat();
             let request = victim.begins(&steps).await;
-            victim.does(&[does.clone()]).await;
+            victim.does(std::slice::from_ref(&does)).await;
             request.ends().await.gives_an_id();
             ground.assert_safe(&attacker, &victim).await;
             assert_eq!(
