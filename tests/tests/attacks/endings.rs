@@ -52,6 +52,29 @@ async fn a_thief_does_not_sign_in_again_under_a_session_that_was_ended_everywher
     }
 }
 
+async fn leaving_the_owner_and_coming_back_does_not_sign_in_under_a_session_that_has_ended(ground: Ground) {
+    let leave = || Step::Owner(None);
+    for steps in [
+        vec![Step::Wait, leave(), owner(VICTIM), put(EVIL, 1), Step::Look],
+        vec![Step::Wait, owner("another"), owner(VICTIM), put(EVIL, 1), Step::Look],
+        vec![
+            Step::Wait,
+            put(EVIL, 1),
+            leave(),
+            put(EVIL, 2),
+            owner(VICTIM),
+            Step::Regenerate,
+            Step::Look,
+        ],
+    ] {
+        let (thief, victim) = stolen(&ground).await;
+        let slow = thief.begins(&steps).await;
+        victim.does(&[Step::Invalidate]).await;
+        slow.ends().await.is_silent(409);
+        ground.assert_signed_out(&thief).await;
+    }
+}
+
 async fn a_sign_out_ends_the_session_under_the_id_that_a_thief_has_given_it(ground: Ground) {
     let (thief, victim) = stolen(&ground).await;
     let slow = victim.begins(&[Step::Wait, Step::Invalidate]).await;
@@ -178,6 +201,7 @@ async fn a_flush_or_a_replacement_of_the_content_signs_out(ground: Ground) {
 on_every_ground! {
     a_thief_who_regenerates_while_the_victim_signs_out_everywhere_keeps_nothing,
     a_thief_does_not_sign_in_again_under_a_session_that_was_ended_everywhere,
+    leaving_the_owner_and_coming_back_does_not_sign_in_under_a_session_that_has_ended,
     a_sign_out_ends_the_session_under_the_id_that_a_thief_has_given_it,
     a_sign_out_ends_the_session_though_a_thief_regenerates_again_and_again,
     a_change_of_owner_ends_the_session_under_the_id_that_a_thief_has_given_it,

@@ -927,6 +927,7 @@ impl Model {
             return self.check(justified, || format!("a save failed without a reason: {kind:?}"));
         }
         self.check(!save.fault, || "a failure of the store was hidden".into());
+        self.check_may_succeed(request, &save);
         self.check_ended(request, &save);
         if save.ended.is_some() {
             self.requests[request].ended = None;
@@ -934,6 +935,20 @@ impl Model {
         self.conclude(request, &save);
         let misfit = std::mem::take(&mut self.requests[request].has_misfit);
         self.check(!misfit, || "changes that do not fit were dropped without a word".into());
+    }
+
+    /// What was stored might be stored.
+    fn check_may_succeed(&mut self, request: usize, save: &Save) {
+        let is_new = matches!(save.kind, Kind::Create | Kind::Renew) && save.effect.is_some();
+        let is_too_late = save.phase != Phase::Open && !save.for_response;
+        self.check(!is_new || !is_too_late, || {
+            format!("r{request} has a session of which no browser can be told")
+        });
+        let came_back = |ended: Ended| ended.by_owner && save.view.owner == ended.owner;
+        let came_back = save.ended.is_some_and(came_back) && !save.ended_live;
+        self.check(!is_new || !came_back, || {
+            format!("r{request} signs in by naming the owner of a session that had ended")
+        });
     }
 
     /// A save was refused: the response is the error, unless the handler signs somebody else in, or ends the session.
