@@ -267,6 +267,11 @@ impl Changes {
         self.unneeded.extend(functions);
     }
 
+    /// Drops a change that is not to be made, when the lock is free.
+    pub(crate) fn let_go(&mut self, change: Change) {
+        self.unneeded.extend(Some(change).filter(Change::has_function));
+    }
+
     pub(crate) fn has_unneeded(&self) -> bool {
         !self.unneeded.is_empty()
     }
@@ -297,7 +302,7 @@ impl Changes {
                 *text = Json::default();
                 let made = change.apply(draft);
                 *text = draft.text(key).map(|text| text.json()).unwrap_or_default();
-                self.unneeded.extend(Some(change).filter(Change::has_function));
+                self.let_go(change);
                 return made;
             }
             // "Add 1, then add 2" is "add 3".

@@ -534,13 +534,22 @@ impl Session {
     /// Those of every [change](Session#errors). Saving fails with [`ErrorKind::SignInRefused`](crate::ErrorKind::SignInRefused) where the session
     /// has ended since it was loaded, and the owner is the one that it had.
     pub fn set_owner(&self, owner: Option<&str>) -> Result<()> {
+        self.name_owner(owner, |_| Ok(()))
+    }
+
+    /// Names the owner and stores the field that names them too, in one step: a task with a clone of the session may save it at any moment.
+    pub(crate) fn name_owner(&self, owner: Option<&str>, store: impl Fn(&mut State) -> Result<()>) -> Result<()> {
         if owner.is_some() && self.lock().phase == Phase::Detached && self.owner().as_deref() != owner {
             return Err(Error::no_more_cookie());
         }
         let ends = |state: &State| state.is_ended_by(owner);
+        let name = |state: &mut State| {
+            state.name_owner(owner)?;
+            store(state)
+        };
         let named = self.change(|state| match ends(state) {
             true => Ok(false),
-            false => state.name_owner(owner).map(|()| true),
+            false => name(state).map(|()| true),
         })?;
         if named {
             return Ok(());
@@ -552,7 +561,7 @@ impl Session {
                 if ends(state) {
                     state.start_over(own)?;
                 }
-                state.name_owner(owner)
+                name(state)
             },
         )
     }

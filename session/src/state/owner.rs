@@ -44,15 +44,15 @@ impl State {
         self.make(Change::Owner(owner.map(Arc::from)))
     }
 
-    /// Ends the session, and goes on in a new one in which nothing is but `own`: this request's own changes. Where the `owner` of the ended
-    /// session is named again later, that is no sign-in.
+    /// Ends the session, and goes on in a new one in which nothing is but `own`: this request's own changes. One that fits only what the session
+    /// held ends with it. Where the owner of the ended session is named again later, that is no sign-in.
     pub(crate) fn start_over(&mut self, own: Replayed) -> Result<()> {
         let shown = std::mem::take(&mut self.shown);
         self.end_session(true)?;
         self.shown = shown;
         self.changes.become_others(own.changes);
         self.draft = own.draft;
-        own.fit
+        Ok(())
     }
 
     /// Ends the session: the next one has a new id and no data.
