@@ -244,14 +244,13 @@ impl Changes {
         self.iter().any(|change| matches!(change, Change::Owner(Some(_))))
     }
 
-    /// Whether these changes leave the session of `owner` to somebody else, or to nobody.
+    /// Whether these changes leave the session of `owner` to somebody else, or to nobody, though they may come back to it.
     pub(crate) fn leave(&self, owner: &str) -> bool {
-        let named = self.list.iter().rev().flatten().find_map(|change| match change {
-            Change::Owner(owner) => Some(owner.as_deref()),
-            Change::Flush(_) | Change::RemoveAll => Some(None),
-            _ => None,
-        });
-        named.is_some_and(|named| named != Some(owner))
+        self.iter().any(|change| match change {
+            Change::Owner(named) => named.as_deref() != Some(owner),
+            Change::Flush(_) | Change::RemoveAll => true,
+            _ => false,
+        })
     }
 
     /// Whether the application has changed nothing: all of it comes with reading.

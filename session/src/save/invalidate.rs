@@ -15,7 +15,6 @@ impl Backend {
         let Some(ended) = &mut job.ended else { return Ok(None) };
         let was_live = self.destroy(&ended.stored, job.now).await?;
         if std::mem::take(&mut ended.must_be_live) && !was_live {
-            job.ended = None;
             return Ok(Some(ErrorKind::SignInRefused));
         }
         while let Some(place) = job.other_places.last() {

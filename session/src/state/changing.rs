@@ -158,7 +158,7 @@ impl State {
                 self.regenerated = true;
             }
             // It had an owner, or its changes are refused already: only a sign-in leads out of that.
-            Origin::Lost(lost) if lost.owner.is_some() || lost.refused.is_some() => return Ok(()),
+            Origin::Lost(lost) if lost.owner().is_some() || lost.refused.is_some() => return Ok(()),
             Origin::Fresh | Origin::Lost(_) => {
                 self.new_id()?;
                 self.origin = Origin::Fresh;
