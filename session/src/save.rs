@@ -136,6 +136,13 @@ impl Backend {
         Ok(match outcome {
             // Nobody is told "Welcome" who is not signed in.
             Outcome::Gone | Outcome::Refused(_) if changes.names_owner() => Outcome::Refused(ErrorKind::SignInRefused),
+            Outcome::Merged(seen)
+                if changes.names_owner()
+                    && matches!(job.plan, Plan::Touch { .. } | Plan::Confirm { .. })
+                    && !Box::pin(self.goes_on(&seen, job.now)).await? =>
+            {
+                Outcome::Refused(ErrorKind::SignInRefused)
+            }
             outcome => outcome,
         })
     }

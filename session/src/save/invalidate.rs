@@ -37,10 +37,11 @@ impl Backend {
             let written = match self.limited().write(&target.key, &emptied(), expected).await {
                 // A disk that is full takes no record, not even an empty one.
                 Err(error) if error.kind() == ErrorKind::Driver => {
-                    return match self.limited().destroy(&target.key).await {
-                        Ok(destroyed) => Ok(destroyed),
-                        Err(_) => Err(error),
-                    };
+                    match self.destroy_or_follow(&mut target, loaded, now).await {
+                        Ok(Some(destroyed)) => return Ok(destroyed),
+                        Ok(None) => continue,
+                        Err(_) => return Err(error),
+                    }
                 }
                 written => written?,
             };
@@ -61,5 +62,25 @@ impl Backend {
             }
         }
         Err(conflict())
+    }
+
+    /// Destroys a session whose record could not be emptied, and says whether there was one; or finds out that it goes by another id.
+    async fn destroy_or_follow(&self, target: &mut Target, loaded: &Stored, now: SystemTime) -> Result<Option<bool>> {
+        let key = target.key;
+        let newest = self.limited().read_fresh(&key).await?;
+        let from = Target {
+            record: target.record.clone(),
+            ..*target
+        };
+        *target = match Box::pin(self.follow(from, newest, &loaded.record, Purpose::End, now)).await? {
+            Followed::Live(target) => target,
+            Followed::Gone | Followed::Superseded => return Ok(Some(false)),
+        };
+        if target.key != key {
+            return Ok(None);
+        }
+        let destroyed = self.limited().destroy(&key).await?;
+        self.note_ending(Some(key));
+        Ok(Some(destroyed))
     }
 }
