@@ -14,13 +14,14 @@ impl Backend {
     pub(super) async fn end(&self, job: &mut Job) -> Result<Option<ErrorKind>> {
         let Some(ended) = &mut job.ended else { return Ok(None) };
         let was_live = self.destroy(&ended.stored, job.now).await?;
+        job.ended_nothing = !was_live;
         if std::mem::take(&mut ended.must_be_live) && !was_live {
             return Ok(Some(ErrorKind::SignInRefused));
         }
         while let Some(place) = job.other_places.last() {
             let record = self.limited().read_fresh(&place.key).await?;
             if let Some(record) = record.filter(|record| self.is_live(record, job.now)) {
-                self.destroy(&Stored::new(place.clone(), record), job.now).await?;
+                job.ended_nothing &= !self.destroy(&Stored::new(place.clone(), record), job.now).await?;
             }
             job.other_places.pop();
         }

@@ -72,9 +72,7 @@ impl State {
         self.invalidations += 1;
         self.new = true;
         match std::mem::replace(&mut self.origin, Origin::Fresh) {
-            Origin::Stored(stored) | Origin::Lost(Lost {
-                seen: Some(stored), ..
-            }) => {
+            Origin::Stored(stored) | Origin::Lost(Lost { seen: Some(stored), .. }) => {
                 self.end(Ended {
                     must_be_live: owner_changed && stored.record.owner().is_some(),
                     stored,

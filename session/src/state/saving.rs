@@ -102,6 +102,7 @@ impl State {
             id,
             invalidations: self.invalidations,
             ended,
+            ended_nothing: false,
             other_places: Vec::new(),
             plan,
             changes,
@@ -186,6 +187,12 @@ impl State {
         replayed: Option<Replayed>,
         backend: &Backend,
     ) -> Result<()> {
+        if job.ended_nothing && self.invalidations == job.invalidations {
+            self.has_ended = false;
+            if let CookieChange::Remove = self.cookie {
+                self.cookie = CookieChange::Keep;
+            }
+        }
         let settled = match outcome {
             outcome if self.invalidations != job.invalidations => self.settle_ended(job, outcome),
             Err(error) => {
@@ -204,8 +211,6 @@ impl State {
             }
             Ok(Outcome::Refused(kind)) => {
                 let nothing_lost = job.changes.come_with_reading() && self.changes.come_with_reading();
-                // A session that others ended is not this request's to make the browser forget.
-                self.has_ended = false;
                 let ended = job.ended.take().map(|ended| ended.stored);
                 self.lose(ended, (!nothing_lost).then_some(kind));
                 match nothing_lost {
