@@ -177,8 +177,16 @@ impl Backend {
         self.open().await?;
         for _ in 0..IDS {
             let place = self.place_of(id);
-            if let Written::Done(version) = self.limited().write(&place.key, record, Expected::Absent).await? {
-                return Ok(Stored::new(place, record.clone().with_version(version)));
+            match self.limited().write(&place.key, record, Expected::Absent).await {
+                Ok(Written::Done(version)) => return Ok(Stored::new(place, record.clone().with_version(version))),
+                Ok(Written::Conflict(_) | Written::Gone) => {}
+                Err(error) => {
+                    // It may be stored all the same, and would be listed among its owner's sessions. What fails now expires.
+                    if record.owner().is_some() {
+                        self.limited().destroy(&place.key).await.ok();
+                    }
+                    return Err(error);
+                }
             }
             id = SessionId::generate()?;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use session_schema::{Error, ErrorKind, Session, SessionSchema, TypedSession};
-use session_tests::{Backing, Call, Site, assert_silent};
+use session_tests::{Backing, Call, Site, assert_silent, key};
 
 #[derive(SessionSchema)]
 struct Shop {
@@ -547,4 +547,44 @@ async fn a_slow_sign_out_does_not_remove_the_cookie_of_the_next_sign_in() {
     browser.visit(|session| sign_in(&session)).await.value();
     assert_silent(&slow.finish().await);
     assert_eq!(owner(&site, &browser.id()).await.as_deref(), Some("ann"));
+}
+
+#[tokio::test]
+async fn a_sign_in_whose_answer_is_lost_leaves_no_session_that_nobody_has() {
+    let site = Site::over(Backing::Memory);
+    site.driver.open().await.unwrap();
+    let session = unstarted(&site, None);
+    sign_in(&session);
+    site.faults.lose_next_answer();
+    session.save().await.unwrap_err();
+    assert_eq!(sessions(&site).await, 0);
+    assert_signed_in(&site, &session, "the second time").await;
+    assert_eq!(sessions(&site).await, 1);
+}
+
+#[tokio::test]
+async fn a_new_id_is_not_told_to_the_browser_where_the_session_was_ended_before_its_old_id_was_given_up() {
+    let site = Site::over(Backing::Memory);
+    let browser = site.app().browser();
+    browser.visit(|session| sign_in(&session)).await.value();
+    let slow = browser
+        .begin(|session| {
+            renew(&session);
+            session.id().as_str().to_owned()
+        })
+        .await;
+    let mut held = site.faults.hold_after(1, Call::Write);
+    let slow = slow.let_go();
+    held.reached().await;
+    // The search for the owner's sessions has come to the new record, and not yet to the old one.
+    let found = site.manager().sessions_of("ann").await.unwrap();
+    let new = found
+        .iter()
+        .map(|session| *session.key())
+        .find(|found| *found != key(&browser.id()));
+    assert!(site.store.destroy(&new.unwrap()).await.unwrap());
+    held.release();
+    let slow = slow.await.unwrap();
+    assert_silent(&slow);
+    assert!(!is_there(&site, &slow.value()).await);
 }

@@ -46,22 +46,12 @@ impl Backend {
         changes: &Changes,
         now: SystemTime,
     ) -> Result<Outcome> {
-        let mut new = match self.create(id, &record).await {
-            Ok(new) => new,
-            Err(error) => {
-                // It may be stored all the same, and would be listed among its owner's sessions. What fails now expires.
-                self.limited().destroy(&self.key_of(&id)).await.ok();
-                return Err(error);
-            }
-        };
+        let mut new = self.create(id, &record).await?;
         let had_owner = stored.record.owner().is_some();
         let handed = match self.hand_over(stored.clone(), &mut new, changes, now).await {
             Ok(Handed::Over) => {
                 tracing::debug!(target: "session_schema", "a session was given a new id");
-                return match had_owner {
-                    true => Ok(Outcome::Stored(new)),
-                    false => self.stored_unless_ended(new, now).await,
-                };
+                return self.stored_unless_ended(new, now).await;
             }
             Ok(Handed::Perhaps(error)) => return Err(error),
             Ok(Handed::Elsewhere(mark)) if !had_owner => {
@@ -141,8 +131,8 @@ impl Backend {
         Err(conflict())
     }
 
-    /// The new session of somebody who had none. Who ends the sessions of an owner finds it as soon as it is stored, and so perhaps before the old
-    /// id was given up.
+    /// What has become of a new record. Who ends the sessions of an owner finds it as soon as it is stored, and so perhaps before the old id was given
+    /// up.
     async fn stored_unless_ended(&self, new: Stored, now: SystemTime) -> Result<Outcome> {
         if new.record.owner().is_none() {
             return Ok(Outcome::Stored(new));
