@@ -39,8 +39,8 @@ pub(crate) struct Job {
     pub(crate) id: Option<SessionId>,
     pub(crate) invalidations: u32,
     pub(crate) ended: Option<Box<Ended>>,
-    /// It had ended already, or has another owner under its new id: the browser may have a better cookie by now.
-    pub(crate) ended_nothing: bool,
+    /// That session stays, because it has another owner now: the browser may have its cookie.
+    pub(crate) was_anothers: bool,
     /// Where the other ids of the request lead, for a session that was ended.
     pub(crate) other_places: Vec<Arc<Place>>,
     pub(crate) plan: Plan,

@@ -545,7 +545,11 @@ impl Session {
         let ends = |state: &State| state.is_ended_by(owner);
         let name = |state: &mut State| {
             state.name_owner(owner)?;
-            store(state)
+            match state.owner() == owner {
+                true => store(state),
+                // It is refused, and the response will say so.
+                false => Ok(()),
+            }
         };
         let named = self.change(|state| match ends(state) {
             true => Ok(false),

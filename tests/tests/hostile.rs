@@ -537,19 +537,6 @@ async fn a_guests_slow_invalidate_does_not_remove_the_cookie_of_a_sign_in() {
 }
 
 #[tokio::test]
-async fn a_slow_sign_out_does_not_remove_the_cookie_of_the_next_sign_in() {
-    let site = Site::over(Backing::Memory);
-    let browser = site.app().browser();
-    browser.visit(|session| sign_in(&session)).await.value();
-    let slow = browser.begin(|session| end(&session)).await;
-    browser.visit(|session| end(&session)).await.value();
-    assert_eq!(browser.maybe_id(), None);
-    browser.visit(|session| sign_in(&session)).await.value();
-    assert_silent(&slow.finish().await);
-    assert_eq!(owner(&site, &browser.id()).await.as_deref(), Some("ann"));
-}
-
-#[tokio::test]
 async fn a_sign_in_whose_answer_is_lost_leaves_no_session_that_nobody_has() {
     let site = Site::over(Backing::Memory);
     site.driver.open().await.unwrap();

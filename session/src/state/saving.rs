@@ -102,7 +102,7 @@ impl State {
             id,
             invalidations: self.invalidations,
             ended,
-            ended_nothing: false,
+            was_anothers: false,
             other_places: Vec::new(),
             plan,
             changes,
@@ -187,7 +187,7 @@ impl State {
         replayed: Option<Replayed>,
         backend: &Backend,
     ) -> Result<()> {
-        if job.ended_nothing && self.invalidations == job.invalidations {
+        if job.was_anothers && self.invalidations == job.invalidations {
             self.has_ended = false;
             if let CookieChange::Remove = self.cookie {
                 self.cookie = CookieChange::Keep;
@@ -210,6 +210,8 @@ impl State {
                 Ok(())
             }
             Ok(Outcome::Refused(kind)) => {
+                // A session that others ended is not this request's to make the browser forget.
+                self.has_ended = false;
                 let nothing_lost = job.changes.come_with_reading() && self.changes.come_with_reading();
                 let ended = job.ended.take().map(|ended| ended.stored);
                 self.lose(ended, (!nothing_lost).then_some(kind));
