@@ -15,7 +15,6 @@ mod reading;
 mod replaying;
 mod saving;
 
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::backend::Stored;
