@@ -906,7 +906,7 @@ impl Model {
                 ErrorKind::Unavailable => save.fault || self.notice_is_left,
                 ErrorKind::Conflict => self.notice_is_left,
                 // Stored it is, but what was changed meanwhile does not fit what was stored.
-                ErrorKind::WrongType if save.effect.is_some() && save.told => {
+                ErrorKind::WrongType if save.effect.is_some() && save.told || self.has_own_session(request, &save) => {
                     self.conclude(request, &save);
                     std::mem::take(&mut self.requests[request].has_misfit)
                 }
@@ -1128,6 +1128,11 @@ impl Model {
     /// What the changes make of nothing.
     fn own_changes(&self, save: &Save) -> Content {
         apply_to_nothing(&save.changes).content
+    }
+
+    fn has_own_session(&self, request: usize, save: &Save) -> bool {
+        let has_new = self.slots.iter().any(|slot| slot.state == State::Unborn(request));
+        save.kind == Kind::Renew && save.owner.is_none() && has_new
     }
 
     /// The session of its own that a request has made, with what it had loaded, or, where that has ended, with its own changes only.
