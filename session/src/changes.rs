@@ -248,14 +248,13 @@ impl Changes {
         self.iter().any(|change| matches!(change, Change::Owner(Some(_))))
     }
 
-    /// Whether these changes leave the session of `owner` to somebody else, or to nobody.
+    /// Whether these changes leave the session of `owner` to somebody else, or to nobody, though they may come back to it.
     pub(crate) fn leave(&self, owner: &str) -> bool {
-        let named = self.list.iter().rev().flatten().find_map(|change| match change {
-            Change::Owner(owner) => Some(owner.as_deref()),
-            Change::Flush(_) | Change::RemoveAll => Some(None),
-            _ => None,
-        });
-        named.is_some_and(|named| named != Some(owner))
+        self.iter().any(|change| match change {
+            Change::Owner(named) => named.as_deref() != Some(owner),
+            Change::Flush(_) | Change::RemoveAll => true,
+            _ => false,
+        })
     }
 
     /// Whether the application has changed nothing: all of it comes with reading.
@@ -269,6 +268,11 @@ impl Changes {
         self.unneeded.extend(gone.unneeded);
         let functions = gone.list.into_iter().flatten().filter(Change::has_function);
         self.unneeded.extend(functions);
+    }
+
+    /// Drops a change that is not to be made, when the lock is free.
+    pub(crate) fn let_go(&mut self, change: Change) {
+        self.unneeded.extend(Some(change).filter(Change::has_function));
     }
 
     pub(crate) fn has_unneeded(&self) -> bool {
@@ -301,7 +305,7 @@ impl Changes {
                 *text = Json::default();
                 let made = change.apply(draft);
                 *text = draft.text(key).map(|text| text.json()).unwrap_or_default();
-                self.unneeded.extend(Some(change).filter(Change::has_function));
+                self.let_go(change);
                 return made;
             }
             // "Add 1, then add 2" is "add 3".

@@ -38,7 +38,7 @@ impl Record {
 
     /// The same record, taken from a cache.
     #[cfg(feature = "cache")]
-    pub(crate) fn from_cache(mut self) -> Self {
+    pub(crate) fn into_cached(mut self) -> Self {
         self.cached = true;
         self
     }

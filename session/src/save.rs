@@ -42,6 +42,8 @@ pub(crate) struct Job {
     pub(crate) id: Option<SessionId>,
     pub(crate) invalidations: u32,
     pub(crate) ended: Option<Box<Ended>>,
+    /// That session stays, because it has another owner now: the browser may have its cookie.
+    pub(crate) was_anothers: bool,
     /// Where the other ids of the request lead, for a session that was ended.
     pub(crate) other_places: Vec<Arc<Place>>,
     pub(crate) plan: Plan,
@@ -139,6 +141,13 @@ impl Backend {
         Ok(match outcome {
             // Nobody is told "Welcome" who is not signed in.
             Outcome::Gone | Outcome::Refused(_) if changes.names_owner() => Outcome::Refused(ErrorKind::SignInRefused),
+            Outcome::Merged(seen)
+                if changes.names_owner()
+                    && matches!(job.plan, Plan::Touch { .. } | Plan::Confirm { .. })
+                    && !Box::pin(self.goes_on(&seen, job.now)).await? =>
+            {
+                Outcome::Refused(ErrorKind::SignInRefused)
+            }
             outcome => outcome,
         })
     }
@@ -172,8 +181,16 @@ impl Backend {
         self.open().await?;
         for _ in 0..IDS {
             let place = self.place_of(id);
-            if let Written::Done(version) = self.limited().write(&place.key, record, Expected::Absent).await? {
-                return Ok(Stored::new(place, record.clone().with_version(version)));
+            match self.limited().write(&place.key, record, Expected::Absent).await {
+                Ok(Written::Done(version)) => return Ok(Stored::new(place, record.clone().with_version(version))),
+                Ok(Written::Conflict(_) | Written::Gone) => {}
+                Err(error) => {
+                    // It may be stored all the same, and would be listed among its owner's sessions. What fails now expires.
+                    if record.owner().is_some() {
+                        self.limited().destroy(&place.key).await.ok();
+                    }
+                    return Err(error);
+                }
             }
             id = SessionId::generate()?;
         }

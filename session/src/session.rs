@@ -553,10 +553,23 @@ impl Session {
     /// Those of every [change](Session#errors). Saving fails with [`ErrorKind::SignInRefused`](crate::ErrorKind::SignInRefused) where the session
     /// has ended since it was loaded, and the owner is the one that it had.
     pub fn set_owner(&self, owner: Option<&str>) -> Result<()> {
+        self.name_owner(owner, |_| Ok(()))
+    }
+
+    /// Names the owner and stores the field that names them too, in one step: a task with a clone of the session may save it at any moment.
+    pub(crate) fn name_owner(&self, owner: Option<&str>, store: impl Fn(&mut State) -> Result<()>) -> Result<()> {
         let ends = |state: &State| state.is_ended_by(owner);
+        let name = |state: &mut State| {
+            state.name_owner(owner)?;
+            match state.owner() == owner {
+                true => store(state),
+                // It is refused, and the response will say so.
+                false => Ok(()),
+            }
+        };
         let named = self.change(|state| match ends(state) {
             true => Ok(false),
-            false => state.name_owner(owner).map(|()| true),
+            false => name(state).map(|()| true),
         })?;
         if named {
             return Ok(());
@@ -568,7 +581,7 @@ impl Session {
                 if ends(state) {
                     state.start_over(own)?;
                 }
-                state.name_owner(owner)
+                name(state)
             },
         )
     }

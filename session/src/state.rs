@@ -15,7 +15,6 @@ mod reading;
 mod replaying;
 mod saving;
 
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::backend::Stored;
@@ -44,8 +43,8 @@ enum Origin {
 /// A session that is gone for this request.
 #[derive(Default)]
 struct Lost {
-    /// Whose it was when it was loaded.
-    owner: Option<Arc<str>>,
+    /// As this request has seen it. Where it goes by another id, a handler that ends it ends it there.
+    seen: Option<Stored>,
     /// Changes were not dropped but refused, and the response is to say so.
     refused: Option<ErrorKind>,
 }

@@ -19,12 +19,22 @@ async fn nothing_that_happens_to_a_session_logs_an_id_a_key_or_a_value(site: Sit
     let browser = signed_in(&site).await;
     let mut ids = vec![browser.id(), some_id()];
     let old_tab = browser.copy();
+    // A sign-in, and a request of the guest's that is refused because of it.
+    let refused = browser
+        .begin(|session| session.put("other", "value-2718").unwrap())
+        .await;
+    browser
+        .visit(|session| session.set_owner(Some("owner-2718")).unwrap())
+        .await
+        .value();
+    ids.push(browser.id());
+    assert_eq!(refused.finish().await.status, 409);
     // Load, save, conflict.
     let slow = browser
         .begin(|session| session.put("other", "value-2718").unwrap())
         .await;
     browser
-        .visit(|session| session.set_owner(Some("owner-2718")).unwrap())
+        .visit(|session| session.put("third", "value-2718").unwrap())
         .await
         .value();
     slow.finish().await.value();

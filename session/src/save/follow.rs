@@ -126,6 +126,14 @@ impl Backend {
         })
     }
 
+    /// Whether a session is still there, under whatever id, and has the same owner.
+    pub(super) async fn goes_on(&self, stored: &Stored, now: SystemTime) -> Result<bool> {
+        let newest = self.limited().read_fresh(&stored.key).await?;
+        let target = Target::of(stored);
+        let followed = self.follow(target, newest, &stored.record, Purpose::Merge, now).await?;
+        Ok(matches!(followed, Followed::Live(_)))
+    }
+
     /// Whether a session that was given a new id is still there, whatever its id and owner. Nothing of it is read but that.
     pub(super) async fn leads_to_live(&self, mark: Mark, now: SystemTime) -> Result<bool> {
         let mut to = mark.to;

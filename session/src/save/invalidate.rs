@@ -9,13 +9,23 @@ use crate::error::{ErrorKind, Result};
 use super::follow::{Followed, Purpose, Target};
 use super::{ATTEMPTS, Job, conflict, emptied};
 
+/// What has become of a session that was to be ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Done,
+    /// It had ended already.
+    Gone,
+    /// It has another owner under its new id, and stays.
+    Anothers,
+}
+
 impl Backend {
     /// Ends what the handler has ended. Says why the rest of the job must not be done, if so.
     pub(super) async fn end(&self, job: &mut Job) -> Result<Option<ErrorKind>> {
         let Some(ended) = &mut job.ended else { return Ok(None) };
-        let was_live = self.destroy(&ended.stored, job.now).await?;
-        if std::mem::take(&mut ended.must_be_live) && !was_live {
-            job.ended = None;
+        let end = self.destroy(&ended.stored, job.now).await?;
+        job.was_anothers = end == End::Anothers;
+        if std::mem::take(&mut ended.must_be_live) && end != End::Done {
             return Ok(Some(ErrorKind::SignInRefused));
         }
         while let Some(place) = job.other_places.last() {
@@ -29,19 +39,20 @@ impl Backend {
         Ok(None)
     }
 
-    /// Destroys a session, also where another request has given it a new id, unless it has another owner there. Says whether there was
-    /// one. It is emptied by compare-and-swap first: a request that is giving it a new id at the same moment finds it gone, or is found.
-    async fn destroy(&self, loaded: &Stored, now: SystemTime) -> Result<bool> {
+    /// Destroys a session, also where another request has given it a new id, unless it has another owner there. It is emptied by compare-and-swap
+    /// first: a request that is giving it a new id at the same moment finds it gone, or is found.
+    async fn destroy(&self, loaded: &Stored, now: SystemTime) -> Result<End> {
         let mut target = Target::of(loaded);
         for attempt in 0..ATTEMPTS {
             let expected = Expected::Version(target.record.version());
             let written = match self.limited().write(&target.key, &emptied(), expected).await {
                 // A disk that is full takes no record, not even an empty one.
                 Err(error) if error.kind() == ErrorKind::Driver => {
-                    return match self.limited().destroy(&target.key).await {
-                        Ok(destroyed) => Ok(destroyed),
-                        Err(_) => Err(error),
-                    };
+                    match self.destroy_or_follow(&mut target, loaded, now).await {
+                        Ok(Some(end)) => return Ok(end),
+                        Ok(None) => continue,
+                        Err(_) => return Err(error),
+                    }
                 }
                 written => written?,
             };
@@ -49,18 +60,43 @@ impl Backend {
                 Written::Done(_) => {
                     self.note_ending(Some(target.key));
                     self.limited().destroy(&target.key).await?;
-                    return Ok(true);
+                    return Ok(End::Done);
                 }
-                Written::Gone => return Ok(false),
+                Written::Gone => return Ok(End::Gone),
                 Written::Conflict(newer) => {
                     let newer = self.newer(&target.key, newer, attempt).await?;
                     target = match self.follow(target, newer, &loaded.record, Purpose::End, now).await? {
                         Followed::Live(target) => target,
-                        Followed::Gone | Followed::Superseded => return Ok(false),
+                        Followed::Gone => return Ok(End::Gone),
+                        Followed::Superseded => return Ok(End::Anothers),
                     };
                 }
             }
         }
         Err(conflict())
+    }
+
+    /// Destroys a session whose record could not be emptied. `None`: it goes by another id.
+    async fn destroy_or_follow(&self, target: &mut Target, loaded: &Stored, now: SystemTime) -> Result<Option<End>> {
+        let key = target.key;
+        let newest = self.limited().read_fresh(&key).await?;
+        let from = Target {
+            record: target.record.clone(),
+            ..*target
+        };
+        *target = match Box::pin(self.follow(from, newest, &loaded.record, Purpose::End, now)).await? {
+            Followed::Live(target) => target,
+            Followed::Gone => return Ok(Some(End::Gone)),
+            Followed::Superseded => return Ok(Some(End::Anothers)),
+        };
+        if target.key != key {
+            return Ok(None);
+        }
+        let destroyed = self.limited().destroy(&key).await?;
+        self.note_ending(Some(key));
+        Ok(Some(match destroyed {
+            true => End::Done,
+            false => End::Gone,
+        }))
     }
 }

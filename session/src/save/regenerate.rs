@@ -22,7 +22,7 @@ use crate::lease;
 use crate::payload::key;
 use crate::record::Record;
 
-use super::follow::{Followed, Purpose, Target};
+use super::follow::{Followed, Newest, Purpose, Target};
 use super::{ATTEMPTS, GRACE, Outcome, conflict};
 
 /// What has become of the old id.
@@ -46,19 +46,12 @@ impl Backend {
         changes: &Changes,
         now: SystemTime,
     ) -> Result<Outcome> {
-        let mut new = match self.create(id, &record).await {
-            Ok(new) => new,
-            Err(error) => {
-                // It may be stored all the same, and would be listed among its owner's sessions. What fails now expires.
-                self.limited().destroy(&self.key_of(&id)).await.ok();
-                return Err(error);
-            }
-        };
+        let mut new = self.create(id, &record).await?;
         let had_owner = stored.record.owner().is_some();
         let handed = match self.hand_over(stored.clone(), &mut new, changes, now).await {
             Ok(Handed::Over) => {
                 tracing::debug!(target: "session_schema", "a session was given a new id");
-                return Ok(Outcome::Stored(new));
+                return self.stored_unless_ended(new, now).await;
             }
             Ok(Handed::Perhaps(error)) => return Err(error),
             Ok(Handed::Elsewhere(mark)) if !had_owner => {
@@ -67,7 +60,7 @@ impl Backend {
                     None => true,
                 };
                 return match is_live {
-                    true => Ok(Outcome::Stored(new)),
+                    true => self.stored_unless_ended(new, now).await,
                     false => self.keep_own_changes(new, changes, now).await,
                 };
             }
@@ -136,6 +129,18 @@ impl Backend {
             }
         }
         Err(conflict())
+    }
+
+    /// What has become of a new record. Who ends the sessions of an owner finds it as soon as it is stored, and so perhaps before the old id was given
+    /// up.
+    async fn stored_unless_ended(&self, new: Stored, now: SystemTime) -> Result<Outcome> {
+        if new.record.owner().is_none() {
+            return Ok(Outcome::Stored(new));
+        }
+        Ok(match self.newest(&new, now).await? {
+            Newest::Live(_) => Outcome::Stored(new),
+            Newest::Moved | Newest::Gone => Outcome::Gone,
+        })
     }
 
     /// Leaves nothing in a new record but what this request has changed: the session that it loaded has ended.

@@ -155,7 +155,14 @@ impl Entry {
         if self.owner && text == "null" {
             return self.forget(session);
         }
-        self.write(session, text, |session, text| session.put_text(self.name, text))
+        if !self.owner {
+            self.settle(session)?;
+            return session.put_text(self.name, text);
+        }
+        let owner = self.owner_in(Some(&text))?;
+        self.check_owner(session, owner.as_deref())?;
+        self.settle(session)?;
+        session.name_owner(owner.as_deref(), |state| state.put(self.name, text.clone()))
     }
 
     pub(crate) fn flash(&self, session: &Session, text: String) -> Result<()> {

@@ -18,17 +18,23 @@ impl State {
     pub(crate) fn change(&mut self, key: impl Into<Arc<str>>, change: impl FnOnce(Arc<str>) -> Change) -> Result<()> {
         let key: Arc<str> = key.into();
         let change = change(key.clone());
-        if let Some(shown) = self.shown.get(&key) {
-            if !change.is_absolute() {
-                let shown = shown.json();
-                // A change that does not fit what is shown leaves it there.
+        let Some(shown) = self.shown.get(&key) else {
+            return self.make(change);
+        };
+        let change = match change.is_absolute() {
+            true => change,
+            false => {
+                // A change that does not fit what is shown leaves it there. It is applied to that alone: an equal value that is stored may be written in
+                // another way, and a function that was given to `update` would run again, under the session's lock.
                 let mut alone = Draft::empty();
-                alone.set(&key, Some(shown.clone()));
+                alone.set(&key, Some(shown.json()));
                 change.apply(&mut alone)?;
-                self.make(Change::Put(key.clone(), shown))?;
+                self.changes.let_go(change);
+                let made = alone.text(&key).map(|text| text.json()).unwrap_or_default();
+                Change::Put(key.clone(), made)
             }
-            self.shown.remove(&key);
-        }
+        };
+        self.shown.remove(&key);
         self.make(change)
     }
 
@@ -153,7 +159,7 @@ impl State {
                 self.regenerated = true;
             }
             // It had an owner, or its changes are refused already: only a sign-in leads out of that.
-            Origin::Lost(lost) if lost.owner.is_some() || lost.refused.is_some() => return Ok(()),
+            Origin::Lost(lost) if lost.owner().is_some() || lost.refused.is_some() => return Ok(()),
             Origin::Fresh | Origin::Lost(_) => {
                 self.new_id()?;
                 self.origin = Origin::Fresh;

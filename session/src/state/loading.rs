@@ -130,7 +130,7 @@ impl State {
             self.changes.become_others(own.changes);
         }
         self.end(Ended {
-            must_be_live: false,
+            must_be_live: !self.end_what_is_found,
             stored: found,
         });
         self.start_fresh();
@@ -203,12 +203,13 @@ impl State {
     }
 
     /// The store has the session no more, or has it under an id that this request must not follow to.
+    /// Where the request names an owner, the save that is to come says what becomes of that.
     pub(crate) fn lose_unless_ended(&mut self, invalidations: u32) {
-        if self.invalidations == invalidations {
+        if self.invalidations == invalidations && !self.changes.names_owner() {
             if self.has_changed() && !self.changes.come_with_reading() {
                 self.say(Event::ChangesDropped);
             }
-            self.lose(None);
+            self.lose(None, None);
         }
     }
 

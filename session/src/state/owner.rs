@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::{Lost, Origin, Replayed, State};
+use crate::backend::Stored;
 use crate::changes::Change;
 use crate::error::{ErrorKind, Result};
 use crate::save::Ended;
@@ -19,17 +20,18 @@ impl State {
 
     /// Whether naming this owner ends the session: it belongs to somebody else.
     pub(crate) fn is_ended_by(&self, owner: Option<&str>) -> bool {
-        match (&self.origin, owner) {
-            (Origin::Lost(lost), None) => self.owner().or(lost.owner.as_deref()).is_some(),
-            _ => self.owner().is_some_and(|present| owner != Some(present)),
-        }
+        let lost = match &self.origin {
+            Origin::Lost(lost) => lost.owner(),
+            _ => None,
+        };
+        self.owner().or(lost).is_some_and(|present| owner != Some(present))
     }
 
     /// Names the owner of a session that is not [ended](State::is_ended_by) by that.
     pub(crate) fn name_owner(&mut self, owner: Option<&str>) -> Result<()> {
         let signs_in = owner.is_some() && self.owner().is_none();
         match &mut self.origin {
-            Origin::Lost(lost) if signs_in && lost.owner.as_deref() == owner => {
+            Origin::Lost(lost) if signs_in && lost.owner() == owner => {
                 // To put the same owner again is no sign-in: whoever ended the session meant it.
                 lost.refused = Some(ErrorKind::SignInRefused);
                 return Ok(());
@@ -44,15 +46,15 @@ impl State {
         self.make(Change::Owner(owner.map(Arc::from)))
     }
 
-    /// Ends the session, and goes on in a new one in which nothing is but `own`: this request's own changes. Where the `owner` of the ended
-    /// session is named again later, that is no sign-in.
+    /// Ends the session, and goes on in a new one in which nothing is but `own`: this request's own changes. One that fits only what the session
+    /// held ends with it. Where the owner of the ended session is named again later, that is no sign-in.
     pub(crate) fn start_over(&mut self, own: Replayed) -> Result<()> {
         let shown = std::mem::take(&mut self.shown);
         self.end_session(true)?;
         self.shown = shown;
         self.changes.become_others(own.changes);
         self.draft = own.draft;
-        own.fit
+        Ok(())
     }
 
     /// Ends the session: the next one has a new id and no data.
@@ -70,7 +72,7 @@ impl State {
         self.invalidations += 1;
         self.new = true;
         match std::mem::replace(&mut self.origin, Origin::Fresh) {
-            Origin::Stored(stored) => {
+            Origin::Stored(stored) | Origin::Lost(Lost { seen: Some(stored), .. }) => {
                 self.end(Ended {
                     must_be_live: owner_changed && stored.record.owner().is_some(),
                     stored,
@@ -85,16 +87,23 @@ impl State {
         Ok(())
     }
 
-    /// The session is gone. What was changed has no place any more.
-    pub(super) fn lose(&mut self, refused: Option<ErrorKind>) {
-        let owner = match &self.origin {
-            Origin::Stored(stored) => stored.record.shared_owner(),
-            Origin::Lost(lost) => lost.owner.clone(),
-            Origin::Waiting | Origin::Fresh => None,
+    /// The session is gone, or that which was `ended`. What was changed has no place any more.
+    pub(super) fn lose(&mut self, ended: Option<Stored>, refused: Option<ErrorKind>) {
+        let seen = match std::mem::replace(&mut self.origin, Origin::Fresh) {
+            Origin::Stored(stored) => Some(stored),
+            Origin::Lost(lost) => lost.seen,
+            Origin::Waiting | Origin::Fresh => ended,
         };
-        self.origin = Origin::Lost(Lost { owner, refused });
+        self.origin = Origin::Lost(Lost { seen, refused });
         self.forget_everything();
         self.new = true;
         self.withdraw_cookie();
+    }
+}
+
+impl Lost {
+    /// Whose it was when it was loaded.
+    pub(super) fn owner(&self) -> Option<&str> {
+        self.seen.as_ref()?.record.owner()
     }
 }

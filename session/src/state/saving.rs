@@ -77,8 +77,12 @@ impl State {
                 (Plan::Nothing, Err(Error::no_more_cookie()))
             }
             Ok(plan) => (plan, Ok(())),
-            Err(error) => (Plan::Nothing, Err(error)),
+            // The response is to be an error. It sets the cookie that an earlier save has decided on all the same.
+            Err(error) => (self.confirmation(browser).unwrap_or(Plan::Nothing), Err(error)),
         };
+        if let Plan::Drop = plan {
+            self.draft = Draft::empty();
+        }
         // Changes that come to nothing are done, as if they had been saved when the session was loaded. What a session without a
         // record has been told, such as its lifetime, waits until there is something to store.
         let changes = match (&plan, &self.origin) {
@@ -90,10 +94,16 @@ impl State {
         if let Some(ended) = &mut ended {
             ended.must_be_live &= self.owner() == ended.stored.record.owner();
         }
+        let id = match &plan {
+            // An id that the session is still to be given is not that of this save.
+            Plan::Confirm { stored, .. } if self.regenerated => Some(stored.id),
+            _ => self.id,
+        };
         Job {
-            id: self.id,
+            id,
             invalidations: self.invalidations,
             ended,
+            was_anothers: false,
             other_places: Vec::new(),
             plan,
             changes,
@@ -128,17 +138,12 @@ impl State {
                 stored: stored.clone(),
             },
             Origin::Stored(stored) => match self.touch {
-                // An earlier save of this request has decided on the cookie, or the owner is named again. Another request may have ended the session.
-                Touch::None
-                    if browser == Browser::Told && matches!(self.cookie, CookieChange::Set(_))
-                        || self.changes.names_owner() =>
-                {
-                    Plan::Confirm {
-                        stored: stored.clone(),
-                        since: None,
-                    }
-                }
-                Touch::None => Plan::Nothing,
+                // The owner is named again, which is no sign-in: another request may have ended the session.
+                Touch::None if self.changes.names_owner() => Plan::Confirm {
+                    stored: stored.clone(),
+                    since: None,
+                },
+                Touch::None => self.confirmation(browser).unwrap_or(Plan::Nothing),
                 Touch::Due => Plan::Touch {
                     stored: stored.clone(),
                     until: backend.settings.expiry(&self.draft, now),
@@ -149,6 +154,13 @@ impl State {
                 },
             },
         })
+    }
+
+    /// A look at the store, where an earlier save of this request has decided on a cookie: another request may have ended the session since.
+    fn confirmation(&self, browser: Browser) -> Option<Plan> {
+        let stored = self.stored()?.clone();
+        let is_to_be_set = browser == Browser::Told && matches!(self.cookie, CookieChange::Set(_));
+        is_to_be_set.then_some(Plan::Confirm { stored, since: None })
     }
 
     /// Removes the flash that this request was the last to see; the request itself goes on seeing it.
@@ -176,33 +188,44 @@ impl State {
         replayed: Option<Replayed>,
         backend: &Backend,
     ) -> Result<()> {
+        if job.was_anothers && self.invalidations == job.invalidations {
+            self.has_ended = false;
+            if let CookieChange::Remove = self.cookie {
+                self.cookie = CookieChange::Keep;
+            }
+        }
         let settled = match outcome {
             outcome if self.invalidations != job.invalidations => self.settle_ended(job, outcome),
             Err(error) => {
                 self.take_back(job);
                 Err(error)
             }
+            // A clone of the session has named an owner while it was saved. The next save gives that one a session, or refuses to.
+            Ok(Outcome::Gone) if self.changes.names_owner() => {
+                self.take_back(job);
+                Ok(())
+            }
             Ok(Outcome::Gone) => {
                 self.say(Event::EndedMeanwhile);
-                self.lose(None);
+                self.lose(None, None);
                 Ok(())
             }
             Ok(Outcome::Refused(kind)) => {
-                let nothing_lost = job.changes.come_with_reading() && self.changes.come_with_reading();
                 // A session that others ended is not this request's to make the browser forget.
                 self.has_ended = false;
-                self.lose((!nothing_lost).then_some(kind));
+                let nothing_lost = job.changes.come_with_reading() && self.changes.come_with_reading();
+                let ended = job.ended.take().map(|ended| ended.stored);
+                self.lose(ended, (!nothing_lost).then_some(kind));
                 match nothing_lost {
                     true => Ok(()),
                     false => Err(Error::refused(kind)),
                 }
             }
             Ok(Outcome::AsItWas) => {
-                if let Plan::Drop = job.plan {
-                    if !job.changes.come_with_reading() {
-                        self.say(Event::ChangesDropped);
-                    }
-                    self.draft = Draft::empty();
+                if let Plan::Drop = job.plan
+                    && !job.changes.come_with_reading()
+                {
+                    self.say(Event::ChangesDropped);
                 }
                 Ok(())
             }

@@ -111,7 +111,7 @@ impl<D: Driver> Driver for CachedDriver<D> {
     async fn read(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
         let now = self.clock.now();
         match self.records.get(key, now) {
-            Some(record) => Ok(Some(record.from_cache())),
+            Some(record) => Ok(Some(record.into_cached())),
             None => self.ask(key, now, false).await,
         }
     }
@@ -119,7 +119,7 @@ impl<D: Driver> Driver for CachedDriver<D> {
     fn at_hand(&self, key: &StoreKey, now: SystemTime) -> Option<Record> {
         // A layer that goes by the system's clock has just asked it.
         let record = self.clock.is_systems().then(|| self.records.get(key, now)).flatten();
-        record.map(Record::from_cache)
+        record.map(Record::into_cached)
     }
 
     async fn read_fresh(&self, key: &StoreKey) -> Result<Option<Record>, DriverError> {
