@@ -1108,7 +1108,8 @@ impl Model {
             return self.lose(request, None);
         }
         // It has nothing to put there.
-        let (empty, ended) = (self.own_changes(save).is_empty(), !self.lives_on_from(save));
+        let ended = !self.lives_on_from(save) || self.is_overruled(request);
+        let empty = self.own_changes(save).is_empty();
         self.check(empty && ended, || {
             format!("r{request} asked for a new id and has got no session, though its own lives or has changes")
         });
