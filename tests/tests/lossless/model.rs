@@ -78,6 +78,7 @@ pub(crate) struct Request {
     renewed: bool,
     /// The owner of a session that is lost, and why what is changed is refused instead of being dropped.
     lost_owner: Option<&'static str>,
+    lost_slot: Option<usize>,
     refused: Option<ErrorKind>,
     renewals: u32,
     endings: u32,
@@ -178,8 +179,9 @@ struct Save {
     ended: Option<Ended>,
     /// The browser hears of it in the response.
     for_response: bool,
-    /// The ended session was there.
+    /// The ended session was there, or has another owner by now, whose browser must not forget it.
     ended_live: bool,
+    is_anothers: bool,
     /// Whose session it was when it was loaded, and what was last seen in its place.
     owner: Option<&'static str>,
     seen: Vec<Content>,
@@ -635,8 +637,8 @@ impl Model {
 
     /// From nobody to somebody: a new id. From somebody to anybody else: the end, followed by the request's own changes.
     pub(crate) fn set_owner(&mut self, request: usize, owner: Option<&'static str>) {
-        let present = self.requests[request].view.owner;
-        if present.is_some() && present != owner || owner.is_none() && self.has_owner(request) {
+        let present = self.owner_of(request);
+        if present.is_some() && present != owner {
             self.counts.changes_of_owner += 1;
             self.start_over(request);
         }
@@ -660,9 +662,13 @@ impl Model {
 
     /// Whether it is somebody's session, or was before it ended.
     pub(crate) fn has_owner(&self, request: usize) -> bool {
+        self.owner_of(request).is_some()
+    }
+
+    fn owner_of(&self, request: usize) -> Option<&'static str> {
         let asked = &self.requests[request];
         let lost = asked.lost_owner.filter(|_| asked.origin == Some(Origin::Lost));
-        asked.view.owner.or(lost).is_some()
+        asked.view.owner.or(lost)
     }
 
     fn start_over(&mut self, request: usize) {
@@ -684,21 +690,23 @@ impl Model {
     fn end(&mut self, request: usize, by_owner: bool) {
         let origin = self.origin(request);
         let ending = &mut self.requests[request];
-        let owner = ending.base.owner;
+        let (stored, owner) = match origin {
+            Origin::Stored { slot } => (Some(slot), ending.base.owner),
+            Origin::Lost => (ending.lost_slot, ending.lost_owner),
+            Origin::Unloaded | Origin::Fresh => (None, None),
+        };
         ending.forget_everything();
         ending.endings += 1;
         if let Some(ended) = &mut ending.ended {
             ended.by_owner &= by_owner;
         }
-        match origin {
-            Origin::Stored { slot } => {
-                let by_owner = by_owner && owner.is_some();
-                let ended = Ended { slot, owner, by_owner };
-                (ending.ended, ending.has_ended, ending.cookie) = (Some(ended), true, CookieIs::Removed);
-                ending.origin = Some(Origin::Fresh);
-            }
-            Origin::Lost => (ending.origin, ending.refused) = (Some(Origin::Fresh), None),
-            Origin::Unloaded | Origin::Fresh => {}
+        if let Some(slot) = stored {
+            let by_owner = by_owner && owner.is_some();
+            let ended = Ended { slot, owner, by_owner };
+            (ending.ended, ending.has_ended, ending.cookie) = (Some(ended), true, CookieIs::Removed);
+        }
+        if origin != Origin::Unloaded {
+            (ending.origin, ending.refused) = (Some(Origin::Fresh), None);
         }
     }
 
@@ -733,7 +741,10 @@ impl Model {
             (Ok(()), None) => {
                 let here = self.follow(before, now.max(self.now)) == Some(before);
                 self.check(!here, || "a live session read as gone".into());
-                self.lose(request, None);
+                // A sign-in is not lost with the session: its save decides what becomes of it.
+                if !self.requests[request].pending.iter().any(Change::names_owner) {
+                    self.lose(request, None);
+                }
             }
             (Err(ErrorKind::Unavailable), _) => {
                 let fault = self.requests[request].fault;
@@ -790,8 +801,8 @@ impl Model {
     fn lose(&mut self, request: usize, refused: Option<ErrorKind>) {
         self.counts.gone += 1;
         let lost = &mut self.requests[request];
-        if matches!(lost.origin, Some(Origin::Stored { .. })) {
-            lost.lost_owner = lost.base.owner;
+        if let Some(Origin::Stored { slot }) = lost.origin {
+            (lost.lost_owner, lost.lost_slot) = (lost.base.owner, Some(slot));
         }
         lost.forget_everything();
         (lost.origin, lost.refused) = (Some(Origin::Lost), refused);
@@ -878,6 +889,7 @@ impl Model {
             ended: saving.ended,
             for_response,
             ended_live: false,
+            is_anothers: false,
             owner: saving.base.owner,
             seen: vec![saving.base.clone()],
             ended_before: false,
@@ -932,6 +944,12 @@ impl Model {
         if save.ended.is_some() {
             self.requests[request].ended = None;
         }
+        if save.is_anothers && !save.ended_live && self.requests[request].endings == save.endings {
+            self.requests[request].has_ended = false;
+            if self.requests[request].cookie == CookieIs::Removed {
+                self.requests[request].cookie = CookieIs::Kept;
+            }
+        }
         self.conclude(request, &save);
         let misfit = std::mem::take(&mut self.requests[request].has_misfit);
         self.check(!misfit, || "changes that do not fit were dropped without a word".into());
@@ -965,13 +983,19 @@ impl Model {
         self.check(may, || {
             format!("{:?} of r{request} was refused without a reason: {kind:?}", save.kind)
         });
-        self.check(save.effect.is_none(), || "what was refused was stored".into());
+        let is_stored = save.effect.is_some() && !self.is_overruled(request);
+        self.check(!is_stored, || "what was refused was stored".into());
         self.check_unborn(request);
         // Where the request has ended its session while it was saved, that stands.
         if !matches!(save.kind, Kind::Refuse(_)) && self.requests[request].endings == save.endings {
             // A session that others ended is not this request's to make the browser forget.
             self.requests[request].has_ended = false;
+            let is_fresh = self.requests[request].origin == Some(Origin::Fresh);
             self.lose(request, Some(kind));
+            if let Some(ended) = save.ended.filter(|_| is_fresh) {
+                let lost = &mut self.requests[request];
+                (lost.lost_owner, lost.lost_slot) = (ended.owner, Some(ended.slot));
+            }
         }
     }
 
@@ -1054,6 +1078,7 @@ impl Model {
             (Kind::Confirm, None) => self.conclude_confirm(request, save),
             (Kind::Renew, None) if save.owner.is_none() => self.conclude_own(request, save),
             (Kind::Replace | Kind::Renew, None) => self.must_be_gone(request, save),
+            (Kind::Renew, Some(_)) if save.unborn_is_gone => self.must_be_gone(request, save),
             (Kind::Create | Kind::Replace | Kind::Renew, Some(effect)) => self.settle(request, save, effect),
             (kind, effect) => self.violate(format!("{kind:?} came to {effect:?}")),
         }
@@ -1398,9 +1423,15 @@ impl Model {
             _ => slot,
         };
         let joined = own != slot;
+        let ended = self.requests[request].save.as_ref();
+        let ended = ended.and_then(|save| save.ended.map(|ended| (ended, save.now)));
+        let is_anothers = ended.is_some_and(|(ended, now)| {
+            self.slots[slot].content.owner != ended.owner && self.leads_to(ended.slot, slot, now)
+        });
         let content = &self.slots[slot].content;
         let seeing = &mut self.requests[request];
         if let Some(save) = &mut seeing.save {
+            save.is_anothers |= is_anothers;
             if !joined {
                 save.seen.push(content.clone());
             }
@@ -1458,7 +1489,18 @@ impl Model {
         if let Some(record) = record {
             self.check_record(slot, record);
         }
+        if record.is_none() {
+            self.see_gone(request, slot);
+        }
         self.see(request, slot.filter(|_| record.is_some()));
+    }
+
+    /// The request knows that its new record has ended.
+    fn see_gone(&mut self, request: usize, slot: Option<usize>) {
+        let mine = slot.is_some_and(|slot| self.slots[slot].maker == request);
+        if let Some(save) = self.requests[request].save.as_mut().filter(|_| mine) {
+            save.unborn_is_gone = save.kind == Kind::Renew;
+        }
     }
 
     pub(crate) fn wrote(
@@ -1486,10 +1528,7 @@ impl Model {
         match written {
             Written::Gone => {
                 self.check_present(slot, false);
-                let mine = slot.is_some_and(|slot| self.slots[slot].maker == request);
-                if let Some(save) = self.requests[request].save.as_mut().filter(|_| mine) {
-                    save.unborn_is_gone = save.kind == Kind::Renew;
-                }
+                self.see_gone(request, slot);
             }
             Written::Conflict(found) => {
                 self.counts.conflicts += 1;
@@ -1772,11 +1811,24 @@ impl Model {
             State::Unborn(by) if by == request => {
                 (self.slots[slot].state, self.slots[slot].given_up) = (State::Dead, true);
             }
+            // Nobody knows of a new session whose answer was lost.
+            State::Live if self.is_unheard_of(request, slot) => {
+                self.slots[slot].state = State::Dead;
+                if let Some(save) = &mut self.requests[request].save {
+                    save.effect = None;
+                }
+            }
             State::Dead => {}
             // An expired mark, or session.
             _ if !self.is_present(slot) => {}
             state => self.violate(format!("r{request} destroyed what is {state:?}, without a look")),
         }
+    }
+
+    fn is_unheard_of(&self, request: usize, slot: usize) -> bool {
+        let save = self.requests[request].save.as_ref();
+        let failed = save.is_some_and(|save| save.kind == Kind::Create && save.fault && !save.told);
+        failed && self.slots[slot].maker == request
     }
 
     /// Who ends the sessions of an owner says so first.
@@ -1821,7 +1873,11 @@ impl Model {
         self.check(!spared, || "the session that was to be spared was ended".into());
         match state {
             State::Unborn(maker) => self.requests[maker].overruled = true,
-            State::Live => {}
+            State::Live => {
+                // Its maker has not been told yet that it is there.
+                let maker = self.slots[slot].maker;
+                self.requests[maker].overruled |= self.requests[maker].save.is_some();
+            }
             state => self.violate(format!("what is {state:?} was ended")),
         }
         self.slots[slot].state = State::Dead;
