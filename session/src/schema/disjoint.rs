@@ -73,28 +73,26 @@ const fn compare(one: (&str, &[KeyInfo]), other: (&str, &[KeyInfo])) {
 }
 
 const fn compare_owners(one: (&str, &[KeyInfo]), other: (&str, &[KeyInfo])) {
-    if let (Some(owner), Some(_)) = (owner_of(one.1), owner_of(other.1)) {
+    if has_owner(one.1) && has_owner(other.1) {
         fail(
             Text::new("the session schemas `")
                 .push(one.0)
                 .push("` and `")
                 .push(other.0)
-                .push("` both have an `owner` field, and a session has one owner: keep `#[session(owner)]` on `")
-                .push(owner)
-                .push("` alone"),
+                .push("` both have an `owner` field, and a session has one owner: keep `#[session(owner)]` in one of them"),
         )
     }
 }
 
-const fn owner_of(keys: &[KeyInfo]) -> Option<&'static str> {
+const fn has_owner(keys: &[KeyInfo]) -> bool {
     let mut key = 0;
     while key < keys.len() {
         if keys[key].is_owner() {
-            return Some(keys[key].name());
+            return true;
         }
         key += 1;
     }
-    None
+    false
 }
 
 const fn claims(keys: &[KeyInfo], name: &str) -> bool {
