@@ -163,21 +163,6 @@ impl Change {
         Ok(())
     }
 
-    /// Applies the change to a session that another request has given a new id. Its CSRF token is the one that came with the id, whatever
-    /// this request has made of the one before: whoever planted the old id would know it.
-    pub(crate) fn apply_under_new_id(&self, draft: &mut Draft) -> Result<()> {
-        match self {
-            change if change.is_of_token() => Ok(()),
-            Self::Flush(_) => {
-                let token = draft.text(key::TOKEN).map(|token| token.json());
-                draft.flush();
-                draft.set(&key::TOKEN.into(), token);
-                Ok(())
-            }
-            other => other.apply(draft),
-        }
-    }
-
     /// Whether it concerns the CSRF token alone, which belongs to one id.
     pub(crate) fn is_of_token(&self) -> bool {
         matches!(self, Self::FirstToken(_) | Self::Token(_) | Self::RotatedToken(_))

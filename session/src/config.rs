@@ -319,11 +319,11 @@ pub enum LoadErrors {
 /// What becomes of a response whose session could not be saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SaveErrors {
-    /// The error is the response: 503 when the store is out of reach, 500 otherwise. Nobody is told that something
-    /// was done which was not.
+    /// The error is the response, with its [status](crate::Error::status). Nobody is told that something was done which was not.
     #[default]
     Fail,
-    /// The handler's response goes out, without the session's cookie, and the error is in the log only.
+    /// The handler's response goes out, and the error is in the log only. What another request is the reason for is a response all the same:
+    /// [`ErrorKind::Superseded`](crate::ErrorKind::Superseded) and [`ErrorKind::SignInRefused`](crate::ErrorKind::SignInRefused).
     Log,
 }
 

@@ -53,7 +53,8 @@ pub enum ErrorKind {
     TooLarge,
     /// Another request has been using the session exclusively for longer than this one may wait, or has given it a new id meanwhile.
     Busy,
-    /// The session has been given a new id, or another owner, since the request loaded it: nothing of the request was saved. Trying again helps.
+    /// The session has been given a new id, or another owner, since the request loaded it, and these changes were not saved. What an earlier `save` of the
+    /// request stored stays. Trying again helps.
     Superseded,
     /// A sign-in was refused: the session that the request loaded has ended. Nobody was signed in.
     SignInRefused,
@@ -124,7 +125,7 @@ impl Error {
                     "the sign-in was refused: another request has ended the session, or given it a new id, so nobody is signed in; sign in again"
                 }
                 _ => {
-                    "another request has given the session a new id, which this request must not follow: nothing of this request was saved; try again"
+                    "another request has given the session a new id, which this request must not follow: its changes were not saved; try again"
                 }
             },
         )

@@ -535,9 +535,9 @@ impl Session {
         self.read(|state| state.owner().map(str::to_owned)).flatten()
     }
 
-    /// Whether the session has an owner.
-    pub(crate) fn has_owner(&self) -> bool {
-        self.read(|state| state.owner().is_some()).unwrap_or_default()
+    /// Whether the session had an owner at some time in this request.
+    pub(crate) fn had_owner(&self) -> bool {
+        self.read(State::had_owner).unwrap_or_default()
     }
 
     /// Says whose session it is, for "all sessions of user 42" ([`SessionManager::sessions_of`](crate::SessionManager::sessions_of)). An `owner` field of

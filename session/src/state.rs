@@ -89,6 +89,8 @@ pub(crate) struct State {
     invalidations: u32,
     /// It has ended one that was stored.
     has_ended: bool,
+    /// It had an owner at some time in this request, so its response may show what is theirs.
+    had_owner: bool,
     /// No record was found: the session began with this request.
     new: bool,
     /// The store could not be read: what is stored is not known, and must not be changed.
@@ -117,6 +119,7 @@ impl Default for State {
             end_what_is_found: false,
             invalidations: 0,
             has_ended: false,
+            had_owner: false,
             new: true,
             read_only: false,
             touch: Touch::None,

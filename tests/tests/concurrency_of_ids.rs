@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use session_schema::{Clock, Session};
+use session_schema::{Clock, SaveErrors, Session};
 use session_tests::{
     Backing, Browser, Call, Log, Site, Slow, assert_silent, invalidate, key, on_every_driver, regenerate, user,
 };
@@ -340,7 +340,34 @@ async fn a_session_destroyed_by_its_owner_elsewhere_is_not_brought_back(site: Si
     assert_eq!((sessions(&site).await, user(&browser).await), (0, None));
 }
 
+async fn a_refused_sign_in_is_not_told_welcome_where_failed_saves_are_only_logged(site: Site) {
+    // DESIGN 9
+    let app = site.app_with(|layer| layer.with_save_errors(SaveErrors::Log));
+    let browser = app.browser();
+    let sign_in = |session: Session| session.set_owner(Some("ann")).unwrap();
+    browser.visit(sign_in).await.value();
+    let again = browser.begin(sign_in).await;
+    browser.visit(invalidate).await.value();
+    let again = again.finish().await;
+    assert_eq!((again.status.as_u16(), again.cookies().len()), (409, 0));
+}
+
+async fn a_page_of_an_owner_is_not_kept_though_the_session_ends_while_it_is_made(site: Site) {
+    // DESIGN 9: the back button shows nothing after a sign-out.
+    let browser = site.app().browser();
+    browser
+        .visit(|session| session.set_owner(Some("ann")).unwrap())
+        .await
+        .value();
+    let page = browser.begin(|session| session.put("seen", 1).unwrap()).await;
+    browser.visit(invalidate).await.value();
+    let page = page.finish().await;
+    assert_eq!(page.header("cache-control").as_deref(), Some("no-store"));
+}
+
 on_every_driver! {
+    a_refused_sign_in_is_not_told_welcome_where_failed_saves_are_only_logged,
+    a_page_of_an_owner_is_not_kept_though_the_session_ends_while_it_is_made,
     a_request_in_flight_during_a_regeneration_is_merged_and_sends_no_cookie,
     a_request_in_flight_for_longer_than_the_grace_is_dropped,
     a_touch_does_not_prolong_the_time_in_which_a_request_in_flight_may_follow,

@@ -111,7 +111,8 @@ impl SessionLayer {
         Self::over(self.0.store.clone(), settings, self.0.clock.clone())
     }
 
-    /// Takes every setting that a [`Config`] has and that concerns the layer. Which driver it names does not: there is one already.
+    /// Replaces every setting that a [`Config`] has, also those that a `with_` method set before, so call it first. Ignores `Config::driver`; the layer
+    /// already has one.
     ///
     /// # Errors
     ///

@@ -12,7 +12,9 @@ use crate::session::{SaveReport, Session};
 pub(super) fn finish<B: Default>(response: &mut Response<B>, session: &Session, saved: SaveReport) {
     if let Err(error) = saved.result {
         report(&error);
-        if session.backend().settings.save_errors == SaveErrors::Fail {
+        // Nobody is told that they are signed in, or that something was done, where it was refused.
+        let is_refused = matches!(error.kind(), ErrorKind::Superseded | ErrorKind::SignInRefused);
+        if is_refused || session.backend().settings.save_errors == SaveErrors::Fail {
             *response = refusal(error.kind());
         }
     }
@@ -27,7 +29,7 @@ pub(super) fn finish<B: Default>(response: &mut Response<B>, session: &Session, 
 /// Says of a response that it depends on the session.
 pub(super) fn depend_on(headers: &mut HeaderMap, session: &Session) {
     vary_by_cookie(headers);
-    if session.has_owner() {
+    if session.had_owner() {
         store_nothing_by_default(headers);
     }
 }

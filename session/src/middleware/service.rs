@@ -41,9 +41,9 @@ where
                 Within::Other => {}
                 Within::Same(session) => {
                     warn_of_two_layers();
-                    session.attach_again(&mut request);
-                    return ResponseFuture::new(self.inner.call(request), None);
+                    return self.call_within(session, request);
                 }
+                Within::ByHand(session) => return self.call_within(session, request),
                 Within::SameName => {
                     report_contradiction(self.backend.cookie.name());
                     return ResponseFuture::refused();
@@ -54,6 +54,21 @@ where
         let session = Session::of_headers(self.backend.clone(), cookies);
         session.attach(&mut request);
         ResponseFuture::new(self.inner.call(request), Some(session))
+    }
+}
+
+impl<S> SessionService<S> {
+    /// Calls the inner service with a session that is not this layer's to save.
+    fn call_within<ReqBody, ResBody>(
+        &mut self,
+        session: Session,
+        mut request: Request<ReqBody>,
+    ) -> ResponseFuture<S::Future, ResBody>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    {
+        session.attach_again(&mut request);
+        ResponseFuture::new(self.inner.call(request), None)
     }
 }
 

@@ -54,17 +54,15 @@ impl Backend {
                 return self.stored_unless_ended(new, now).await;
             }
             Ok(Handed::Perhaps(error)) => return Err(error),
-            Ok(Handed::Elsewhere(mark)) if !had_owner => {
-                let is_live = match mark {
-                    Some(mark) => self.leads_to_live(mark, now).await?,
-                    None => true,
-                };
-                return match is_live {
-                    true => self.stored_unless_ended(new, now).await,
-                    false => self.keep_own_changes(new, changes, now).await,
-                };
+            Ok(handed @ (Handed::Elsewhere(_) | Handed::Gone)) if !had_owner => {
+                let key = new.key;
+                let kept = self.keep(new, handed, changes, now).await;
+                if kept.is_err() {
+                    // Nobody has been told the new id. What fails now expires.
+                    self.limited().destroy(&key).await.ok();
+                }
+                return kept;
             }
-            Ok(Handed::Gone) if !had_owner => return self.keep_own_changes(new, changes, now).await,
             other => other,
         };
         // Nobody has been told the new id, nor will be.
@@ -141,6 +139,19 @@ impl Backend {
             Newest::Live(_) => Outcome::Stored(new),
             Newest::Moved | Newest::Gone => Outcome::Gone,
         })
+    }
+
+    /// Keeps a new record as a session of its own, where another request was faster. If the session has ended, only this request's own changes stay.
+    async fn keep(&self, new: Stored, handed: Handed, changes: &Changes, now: SystemTime) -> Result<Outcome> {
+        let is_live = match handed {
+            Handed::Elsewhere(Some(mark)) => self.leads_to_live(mark, now).await?,
+            Handed::Gone => false,
+            _ => true,
+        };
+        match is_live {
+            true => self.stored_unless_ended(new, now).await,
+            false => self.keep_own_changes(new, changes, now).await,
+        }
     }
 
     /// Leaves nothing in a new record but what this request has changed: the session that it loaded has ended.

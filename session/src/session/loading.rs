@@ -102,6 +102,7 @@ impl Session {
         self.replayed(
             |state| state.base_of(&draft, owner.as_deref()),
             |slot, replayed| {
+                let speculative = slot.speculative;
                 let state = slot.state();
                 state.start_with(loaded, replayed)?;
                 if speculative {

@@ -81,6 +81,10 @@ impl Session {
         }))
     }
 
+    fn is_by_hand(&self) -> bool {
+        matches!(self.0.source, Source::Given(_))
+    }
+
     pub(crate) fn backend(&self) -> &Backend {
         &self.0.backend
     }
@@ -99,8 +103,10 @@ pub(crate) struct Attached {
 pub(crate) enum Within {
     /// Sessions of other layers, if any.
     Other,
-    /// The session that the layer would load itself, or one that was built by hand.
+    /// The session that the layer would load itself.
     Same(Session),
+    /// One that was built by hand and attached to the request.
+    ByHand(Session),
     /// A session of another layer whose cookie has the same name.
     SameName,
 }
@@ -121,11 +127,13 @@ impl Attached {
     pub(crate) fn within(&self, backend: &Backend) -> Within {
         let is_same = |session: &&Session| {
             let other = session.backend();
-            matches!(session.0.source, Source::Given(_))
-                || other.store.is_same(&backend.store) && other.namespace == backend.namespace
+            session.is_by_hand() || other.store.is_same(&backend.store) && other.namespace == backend.namespace
         };
         if let Some(session) = self.sessions().find(is_same) {
-            return Within::Same(session.clone());
+            return match session.is_by_hand() {
+                true => Within::ByHand(session.clone()),
+                false => Within::Same(session.clone()),
+            };
         }
         let name = backend.cookie.name();
         match self.sessions().any(|session| session.backend().cookie.name() == name) {

@@ -86,6 +86,7 @@ impl State {
     #[inline]
     pub(crate) fn of(loaded: Loaded, draft: Draft) -> Self {
         Self {
+            had_owner: draft.owner.is_some(),
             id: Some(loaded.stored.id),
             origin: Origin::Stored(loaded.stored),
             draft,
@@ -100,6 +101,7 @@ impl State {
     /// Takes the session that was found; what was changed before has been applied to it.
     pub(crate) fn start_with(&mut self, loaded: Loaded, replayed: Replayed) -> Result<()> {
         let owner = loaded.stored.record.shared_owner();
+        self.had_owner |= owner.is_some();
         if self.end_what_is_found || owner.is_some_and(|owner| self.changes.leave(&owner)) {
             return self.start_after(loaded.stored, replayed);
         }

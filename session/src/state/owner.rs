@@ -18,6 +18,11 @@ impl State {
         self.draft.owner.as_deref()
     }
 
+    /// Whether it had an owner at some time in this request.
+    pub(crate) fn had_owner(&self) -> bool {
+        self.had_owner
+    }
+
     /// Whether naming this owner ends the session: it belongs to somebody else.
     pub(crate) fn is_ended_by(&self, owner: Option<&str>) -> bool {
         let lost = match &self.origin {
@@ -30,6 +35,7 @@ impl State {
     /// Names the owner of a session that is not [ended](State::is_ended_by) by that.
     pub(crate) fn name_owner(&mut self, owner: Option<&str>) -> Result<()> {
         let signs_in = owner.is_some() && self.owner().is_none();
+        self.had_owner |= owner.is_some();
         match &mut self.origin {
             Origin::Lost(lost) if signs_in && lost.owner() == owner => {
                 // To put the same owner again is no sign-in: whoever ended the session meant it.

@@ -150,7 +150,8 @@ impl State {
                 },
                 Touch::Done(since) => Plan::Confirm {
                     stored: stored.clone(),
-                    since: Some(since),
+                    // The owner is named again: what another process has ended just now counts, too.
+                    since: Some(since).filter(|_| !self.changes.names_owner()),
                 },
             },
         })
