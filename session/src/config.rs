@@ -19,12 +19,12 @@ mod tests;
 /// The fewest bytes a key has: less than that can be guessed.
 const KEY_MIN: usize = 32;
 
-/// Minutes: 30 days, the longest that NIST SP 800-63B-4 allows before somebody has to sign in again.
+/// In minutes: 30 days, the longest that NIST SP 800-63B-4 allows before a user has to sign in again.
 const ABSOLUTE_LIFETIME: u64 = 30 * 24 * 60;
 
 /// The settings of an application's sessions, as a file or the environment holds them.
 ///
-/// * Names and meanings are Goravel's. The defaults are, too, but for `secure`, `cookie` and `absolute_lifetime`.
+/// * Names and meanings are Goravel's. So are the defaults, except those of `secure`, `cookie` and `absolute_lifetime`.
 /// * [`from_env`](Config::from_env) reads each from the variable `SESSION_` and its name: `SESSION_LIFETIME=30`.
 /// * With serde it is read from any format. What is left out has its default, an unknown name is an error.
 /// * Contradictions, such as a `__Host-` cookie with a domain, are an error where the settings are first used:
@@ -60,8 +60,8 @@ pub struct Config {
     pub files: PathBuf,
     /// Minutes between two removals of expired sessions from the store; with 0 or less there are none.
     pub gc_interval: i64,
-    /// The cookie's name. An empty one, the default, stands for `__Host-session` where `secure` is true, `path` is `/` and `domain` is unset,
-    /// and for `session` otherwise. Browsers let no other host, not even a sibling domain, set a cookie whose name begins with `__Host-`.
+    /// The cookie's name. Defaults to an empty name, which means `__Host-session` if `secure` is true, `path` is `/` and `domain` is unset, and
+    /// `session` otherwise. Browsers let no other host, not even a sibling domain, set a cookie whose name begins with `__Host-`.
     pub cookie: String,
     /// The path below which browsers send the cookie.
     pub path: String,
@@ -77,26 +77,28 @@ pub struct Config {
     /// Whether browsers send the cookie with requests from other sites: `strict`, `lax` or `none`, in any case of
     /// letters.
     pub same_site: String,
-    /// Whether browsers keep the cookie apart for each site that embeds the application (CHIPS). Needs `secure`. Defaults to `false`.
+    /// Whether browsers keep a separate cookie for each site that embeds the application (CHIPS). Needs `secure`. Defaults to `false`.
     pub partitioned: bool,
     /// The address of the database or server that keeps the sessions, for drivers that have one.
     ///
-    /// Over a network that is not yours alone, have the server's certificate checked: `postgres://...?sslmode=verify-full`,
-    /// `mysql://...?ssl-mode=VERIFY_IDENTITY`, `rediss://...`. Without that, PostgreSQL and MySQL use TLS only if the server offers it and
-    /// believe any certificate, and `redis://` uses none.
+    /// Over a network that you share with others, have the server's certificate checked: `postgres://...?sslmode=verify-full`,
+    /// `mysql://...?ssl-mode=VERIFY_IDENTITY`, `rediss://...`. Otherwise PostgreSQL and MySQL use TLS only if the server offers it, and accept
+    /// any certificate. `redis://` does not use TLS.
     #[serde(deserialize_with = "none_if_empty")]
     pub url: Option<String>,
-    /// Minutes after which a session expires although it is used. Defaults to 43,200, which is 30 days; `None` and `Some(0)` set no limit.
-    /// Whichever of this and `lifetime` ends first counts.
+    /// Minutes after which a session expires even if it is used. Defaults to 43,200, which is 30 days; `None` and `Some(0)` mean no limit.
+    /// The earlier of this and `lifetime` applies.
     pub absolute_lifetime: Option<u64>,
     /// Whether the store sees session ids as they are, instead of hashed. Only for a store shared with another
     /// framework: a copy of such a store opens every session in it. So does whatever holds a store key, which is the id
     /// then: [`StoredSession::key`](crate::StoredSession::key), and for half a minute, under the old id, the mark of a
     /// session that was given a new one.
     pub raw_ids: bool,
-    /// Keeps the sessions of one application apart from those of another over the same store: see
-    /// [`SessionLayer::with_namespace`](crate::SessionLayer::with_namespace). `None` stands for the cookie's name, and for no namespace where that is
-    /// `__Host-session` or `session`; so does an empty `SESSION_NAMESPACE`. `Some` of an empty text is no namespace.
+    /// Keeps the sessions of this application apart from those of other applications that share its store: see
+    /// [`SessionLayer::with_namespace`](crate::SessionLayer::with_namespace).
+    ///
+    /// `None` and an empty `SESSION_NAMESPACE` mean the cookie's name, or no namespace if that is `__Host-session` or `session`. `Some` of an empty
+    /// string means no namespace.
     pub namespace: Option<String>,
     /// Reserved for the key that will encrypt sessions in the store: setting it is an error until encryption exists.
     #[serde(deserialize_with = "none_if_empty")]
@@ -335,7 +337,7 @@ pub(crate) struct Settings {
     pub absolute_lifetime: Option<Duration>,
     pub expire_on_close: bool,
     pub raw_ids: bool,
-    /// `None`: the cookie's name.
+    /// `None` means the cookie's name.
     pub namespace: Option<String>,
     /// `None`: expired sessions are not removed by this process.
     pub gc_interval: Option<Duration>,
@@ -407,7 +409,7 @@ impl Settings {
         }
     }
 
-    /// How ids and owners are written in the store.
+    /// Returns how ids and owners are written in the store.
     pub(crate) fn namespace(&self) -> Namespace {
         if self.raw_ids {
             return Namespace::Raw;
@@ -498,7 +500,7 @@ fn none_if_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<St
     Ok(text.filter(|text| !text.is_empty()))
 }
 
-/// A limit of which 0 means none.
+/// Turns a duration into a limit. Zero means no limit.
 pub(crate) fn limit(duration: Duration) -> Option<Duration> {
     Some(duration).filter(|duration| !duration.is_zero())
 }

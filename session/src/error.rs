@@ -17,8 +17,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// types, never ids or stored values.
 ///
 /// With the feature `axum` it is a response with the [`status`](Error::status) of its kind and an empty body. What happened is in the log.
-/// Every response of that sort, and every other that the library makes itself, has the [`ErrorKind`] as an extension:
-/// `axum::middleware::map_response` outside of the [`SessionLayer`](crate::SessionLayer) makes the application's own page of it.
+/// Every response that the library makes itself, this one included, has the [`ErrorKind`] as an extension. So
+/// `axum::middleware::map_response` outside the [`SessionLayer`](crate::SessionLayer) can turn it into the application's own page.
 ///
 /// It is one pointer, so that a `Result` of what can go wrong is hardly larger than what goes well.
 pub struct Error(Box<Reason>);
@@ -51,15 +51,15 @@ pub enum ErrorKind {
     Committed,
     /// The session has grown larger than the layer allows.
     TooLarge,
-    /// Another request has been using the session exclusively for longer than this one may wait, or has given it a new id meanwhile.
+    /// Another request has been using the session exclusively for longer than this one may wait, or has given it a new id during the wait.
     Busy,
-    /// The session has been given a new id, or another owner, since the request loaded it, and these changes were not saved. What an earlier `save` of the
+    /// The session has been given a new id or another owner since the request loaded it. These changes were not saved. What an earlier `save` of the
     /// request stored stays. Trying again helps.
     Superseded,
-    /// A sign-in was refused: the session that the request loaded has ended. Nobody was signed in.
+    /// A sign-in was refused, because the session that the request loaded has ended. Nobody was signed in.
     SignInRefused,
-    /// The application is not set up for what was asked: a handler's route has no [`SessionLayer`](crate::SessionLayer), or two that keep
-    /// different sessions in cookies of one name.
+    /// The application is not set up correctly: a handler's route has no [`SessionLayer`](crate::SessionLayer), or it has two that keep
+    /// different sessions in cookies of the same name.
     Unsupported,
 }
 
@@ -95,9 +95,12 @@ impl Error {
         self.0.kind
     }
 
-    /// The status of the response that the error becomes: 503 when the store is out of reach or too many requests save the same session, 423
-    /// when another request has it exclusively, 409 when the session has been given a new id or another owner, or has ended, in a way that this
-    /// request must not follow, and 500 otherwise.
+    /// Returns the status of the response that the error becomes.
+    ///
+    /// * 503 if the store is out of reach, or too many requests save the same session.
+    /// * 423 if another request has the session exclusively.
+    /// * 409 if the session has been given a new id that this request must not follow, has been given another owner, or has ended.
+    /// * 500 otherwise.
     pub fn status(&self) -> StatusCode {
         self.kind().status()
     }
@@ -116,7 +119,7 @@ impl Error {
         )
     }
 
-    /// A save of `kind` [`Superseded`](ErrorKind::Superseded) or [`SignInRefused`](ErrorKind::SignInRefused).
+    /// A save that was refused. `kind` is [`Superseded`](ErrorKind::Superseded) or [`SignInRefused`](ErrorKind::SignInRefused).
     pub(crate) fn refused(kind: ErrorKind) -> Self {
         Self::new(
             kind,

@@ -1,11 +1,11 @@
-//! What the store sees of ids and owners, so that applications that share a store cannot use each other's.
+//! How the store sees ids and owners. Applications that share a store cannot use each other's.
 
 use std::sync::Arc;
 
 use crate::id::{SessionId, StoreKey};
 use crate::record::Record;
 
-/// Stands between a namespace and an owner. Texts that people type do not contain it, unlike a colon.
+/// Separates a namespace from an owner. Unlike a colon, it does not occur in text that people type.
 const SEPARATOR: char = '\u{1f}';
 
 /// How ids and owners are written in the store.
@@ -17,8 +17,8 @@ const SEPARATOR: char = '\u{1f}';
 /// raw              id                       42               <US>a<US>b
 /// ```
 ///
-/// A name holds no separator (`<US>`, U+001F), so no owner of one application is written like one of another. Without a name an
-/// ordinary owner is written as it is: a store that was written before there were namespaces goes on working.
+/// A name contains no separator (`<US>`, U+001F), so owners of different applications are never written the same way. Without a name, an owner
+/// that contains no separator is written unchanged, so a store from before there were namespaces still works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Namespace {
     Nameless,
@@ -28,12 +28,12 @@ pub(crate) enum Namespace {
 }
 
 impl Namespace {
-    /// Whether `name` can be told from what stands behind it.
+    /// Whether `name` can be told apart from the text that follows it.
     pub(crate) fn is_valid(name: &str) -> bool {
         !name.contains(SEPARATOR)
     }
 
-    /// Where the session of an id is in the store.
+    /// Returns the store key for an id.
     #[inline]
     pub(crate) fn key_of(&self, id: &SessionId) -> StoreKey {
         match self {
@@ -43,7 +43,7 @@ impl Namespace {
         }
     }
 
-    /// An owner as the store names it; `None`: as the application does.
+    /// An owner as the store names it. `None` if that is the application's name for it.
     fn owner(&self, owner: &str) -> Option<Arc<str>> {
         let name = match self {
             Self::Named(name) => name,
@@ -58,14 +58,14 @@ impl Namespace {
         self.owner(owner).unwrap_or_else(|| owner.into())
     }
 
-    /// A record as the store has it; `None`: as the application has it.
+    /// A record as the store has it. `None` if it is the same as the application's.
     #[inline]
     pub(crate) fn record_in_store(&self, record: &Record) -> Option<Record> {
         let owner = self.owner(record.owner()?)?;
         Some(record.clone().with_owner(owner))
     }
 
-    /// A record of the store as the application knows it.
+    /// A record from the store, as the application knows it.
     #[inline]
     pub(crate) fn record_of_store(&self, record: Record) -> Record {
         let name = match self {

@@ -111,7 +111,7 @@ struct Slot {
     busy: Option<Work>,
     /// A load that may fail has begun: the response depends on the session even if that leaves no state.
     load_begun: bool,
-    /// The response is known to be one that may never be seen, or the request to be no activity: it ages no flash and prolongs nothing.
+    /// The response may never be seen, or the request does not count as activity. It ages no flash and prolongs nothing.
     speculative: bool,
     /// Made when it is first needed.
     state: Option<Box<State>>,
@@ -239,8 +239,9 @@ impl Session {
         self.change(|state| keys.into_iter().try_for_each(|key| state.forget(key)))
     }
 
-    /// Removes everything: values, flash, and the CSRF token, in whose place there is another. Id and lifetime stay, unless the session has an
-    /// owner: then this is a sign-out, as by [`invalidate`](Session::invalidate).
+    /// Removes everything: values and flash. The CSRF token is replaced by another. Id and lifetime stay.
+    ///
+    /// If the session has an owner, this signs out, as [`invalidate`](Session::invalidate) does.
     ///
     /// # Errors
     ///
@@ -252,8 +253,9 @@ impl Session {
         })
     }
 
-    /// Makes `content` all that the application has stored. The CSRF token stays, unless the session has an owner: then this ends it, as
-    /// [`invalidate`](Session::invalidate) does, and begins another with `content`.
+    /// Replaces everything that the application has stored by `content`. The CSRF token stays.
+    ///
+    /// If the session has an owner, this ends it, as [`invalidate`](Session::invalidate) does, and begins another with `content`.
     ///
     /// # Errors
     ///
@@ -436,8 +438,9 @@ impl Session {
             .expect("the operating system's random generator works")
     }
 
-    /// What the store sees of the [id](Session::id), by which its record is found there. Nobody can find out the id from it, but with
-    /// [`Config::raw_ids`](crate::Config::raw_ids), where it *is* the id.
+    /// Returns what the store sees of the [id](Session::id): the key of the session's record.
+    ///
+    /// The id cannot be derived from it. The exception is [`Config::raw_ids`](crate::Config::raw_ids), with which it *is* the id.
     ///
     /// # Panics
     ///
@@ -467,11 +470,13 @@ impl Session {
         self.lock().is_started()
     }
 
-    /// Gives the session a new id and a new CSRF token, and keeps the data. The old id stops working. A change of [owner](Session::set_owner) does it by itself; call it
-    /// whenever a visitor gains rights in another way
+    /// Gives the session a new id and a new CSRF token, and keeps the data. The old id stops working.
+    ///
+    /// A sign-in through the [owner](Session::set_owner) does this by itself. Call it whenever a visitor gains rights in another way
     /// ([OWASP](https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html#renew-the-session-id-after-any-privilege-level-change)).
     ///
-    /// Where another request has given the session a new id first, two requests do not share it: see [the guide](crate::guide::concurrency#a-new-id).
+    /// If another request has already given the session a new id, this request does not share that id: see
+    /// [the guide](crate::guide::concurrency#a-new-id).
     ///
     /// # Errors
     ///
@@ -483,8 +488,10 @@ impl Session {
         self.change(State::regenerate)
     }
 
-    /// Ends the session: its record is destroyed, the data gone, the id another. So does every other live session whose id came with the request, in
-    /// cookies of the same name. What is stored afterwards begins a new session.
+    /// Ends the session: destroys its record, removes the data, and gives up the id. If the request came with several cookies of the same name,
+    /// every other live session among them ends as well.
+    ///
+    /// Data stored afterwards begins a new session.
     ///
     /// # Errors
     ///
@@ -493,8 +500,10 @@ impl Session {
         self.change(State::invalidate)
     }
 
-    /// Overrides the idle lifetime for this session ("remember me"): the same as `set_expiry(Some(Expiry::Idle(lifetime)))`. The layer's
-    /// [absolute lifetime](crate::SessionLayer::with_absolute_lifetime), 30 days by default, ends the session all the same: raise that for a longer one.
+    /// Overrides the idle lifetime for this session ("remember me"): the same as `set_expiry(Some(Expiry::Idle(lifetime)))`.
+    ///
+    /// The layer's [absolute lifetime](crate::SessionLayer::with_absolute_lifetime), 30 days by default, still ends the session. Raise that limit
+    /// for a longer lifetime.
     ///
     /// # Errors
     ///
@@ -503,10 +512,10 @@ impl Session {
         self.set_expiry(Some(Expiry::Idle(lifetime)))
     }
 
-    /// Overrides how long this session lives, and its cookie with it; `None` gives it the lifetime of the layer again. It is kept with the session.
+    /// Overrides how long this session and its cookie live. `None` restores the lifetime of the layer. The setting is stored with the session.
     ///
-    /// An absolute lifetime of the layer still ends the session where that is earlier. A lifetime of zero, or a moment that has passed, ends the session as
-    /// soon as it is saved. An expiry alone is not worth a record: in a session that stores nothing else it has no effect.
+    /// An absolute lifetime of the layer still ends the session if that is earlier. A lifetime of zero, or a time in the past, ends the session
+    /// as soon as it is saved. An expiry alone causes no record: in a session that stores nothing else it has no effect.
     ///
     /// # Errors
     ///
@@ -515,13 +524,15 @@ impl Session {
         self.change(|state| state.set_expiry(expiry))
     }
 
-    /// The expiry that was set for this session alone; `None` where it has the lifetime of the layer.
+    /// Returns the expiry that was set for this session alone, or `None` if the session has the lifetime of the layer.
     pub fn expiry(&self) -> Option<Expiry> {
         self.read(State::expiry).flatten()
     }
 
-    /// When the session expires. Where nothing is stored yet, or this request has changed the session, when it would if it were saved now. Use moves it, but
-    /// not before a tenth of the idle lifetime has gone by.
+    /// Returns when the session expires. If nothing is stored yet, or this request has changed the session, returns when it would expire if it
+    /// were saved now.
+    ///
+    /// Using the session prolongs it, but not before a tenth of the idle lifetime has gone by.
     pub fn expires_at(&self) -> SystemTime {
         let settings = &self.0.backend.settings;
         // A clock is the application's code, so it is not asked under the lock.
@@ -530,7 +541,7 @@ impl Session {
         known.unwrap_or_else(|| settings.expiry(&Draft::empty(), now))
     }
 
-    /// Whose session it is: who is signed in.
+    /// Returns the owner of the session: who is signed in.
     pub fn owner(&self) -> Option<String> {
         self.read(|state| state.owner().map(str::to_owned)).flatten()
     }
@@ -540,30 +551,32 @@ impl Session {
         self.read(State::had_owner).unwrap_or_default()
     }
 
-    /// Says whose session it is, for "all sessions of user 42" ([`SessionManager::sessions_of`](crate::SessionManager::sessions_of)). An `owner` field of
-    /// a schema does it by itself.
+    /// Sets the owner of the session: who is signed in. An `owner` field of a schema does this by itself.
     ///
-    /// * From nobody to somebody, a sign-in: the session gets a new id, as by [`regenerate`](Session::regenerate), and keeps its data.
-    /// * From somebody to somebody else, or to nobody: the session ends, as by [`invalidate`](Session::invalidate), and what belonged to the first owner with
-    ///   it. What this request has changed, and not saved yet, is in the next one.
-    /// * The owner that the session has already: no change, and no new id.
+    /// The manager finds all sessions of an owner: see [`SessionManager::sessions_of`](crate::SessionManager::sessions_of).
+    ///
+    /// * If the session had no owner, this is a sign-in. The session gets a new id, as with [`regenerate`](Session::regenerate), and keeps its
+    ///   data.
+    /// * If the session had another owner, or `owner` is `None`, it ends, as with [`invalidate`](Session::invalidate), together with the data of
+    ///   its owner. What this request has changed and not yet saved goes into the next session.
+    /// * If the session already has this owner, nothing changes, and there is no new id.
     ///
     /// # Errors
     ///
-    /// Those of every [change](Session#errors). Saving fails with [`ErrorKind::SignInRefused`](crate::ErrorKind::SignInRefused) where the session
-    /// has ended since it was loaded, and the owner is the one that it had.
+    /// Those of every [change](Session#errors). Saving fails with [`ErrorKind::SignInRefused`](crate::ErrorKind::SignInRefused) if the session
+    /// has ended since it was loaded and `owner` is the owner that it had.
     pub fn set_owner(&self, owner: Option<&str>) -> Result<()> {
         self.name_owner(owner, |_| Ok(()))
     }
 
-    /// Names the owner and stores the field that names them too, in one step: a task with a clone of the session may save it at any moment.
+    /// Sets the owner and stores the owner field in one step, because a task with a clone of the session may save it at any moment.
     pub(crate) fn name_owner(&self, owner: Option<&str>, store: impl Fn(&mut State) -> Result<()>) -> Result<()> {
         let ends = |state: &State| state.is_ended_by(owner);
         let name = |state: &mut State| {
             state.name_owner(owner)?;
             match state.owner() == owner {
                 true => store(state),
-                // It is refused, and the response will say so.
+                // The sign-in is refused, and the response will say so.
                 false => Ok(()),
             }
         };
@@ -672,7 +685,7 @@ impl fmt::Debug for Session {
     }
 }
 
-/// The keys, if all of them are the application's. Asked for once, and not under the lock: `AsRef` is the application's code.
+/// The keys, if none of them is reserved. Collected once, and not under the lock, because `AsRef` is the application's code.
 fn writable(keys: impl IntoIterator<Item: AsRef<str>>) -> Result<Vec<Arc<str>>> {
     let keys = keys.into_iter().map(|key| match key.as_ref() {
         reserved if is_reserved(reserved) => Err(Error::reserved_key(reserved)),
@@ -685,7 +698,7 @@ fn names(keys: impl IntoIterator<Item: AsRef<str>>) -> HashSet<String> {
     keys.into_iter().map(|key| key.as_ref().to_owned()).collect()
 }
 
-/// The values, but for those that JSON can hold and a [`Value`] cannot.
+/// The values, without those that JSON can hold and a [`Value`] cannot.
 fn decoded(entries: impl Iterator<Item = (String, Text)>) -> Map<String, Value> {
     let decoded = entries.filter_map(|(key, text)| match serde_json::from_str(&text) {
         Ok(value) => Some((key, value)),

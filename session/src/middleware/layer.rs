@@ -22,13 +22,13 @@ use crate::store::Store;
 /// * The cookie is set when it has to change, and removed only by the request whose handler ended its session: a response that merely
 ///   found a dead id may be a slow one, and would remove the cookie that a sign-in has set meanwhile. Where it is set, it replaces what
 ///   the handler has set under its name, for whatever path; cookies of other names stay.
-/// * A response that depends on the session carries `Vary: Cookie`. If the session has an owner, and the handler has set no `Cache-Control`, it
-///   carries `Cache-Control: no-store`, so that after a sign-out the browser's back button shows nothing.
+/// * A response that depends on the session carries `Vary: Cookie`. If the session has an owner, and the handler has set no `Cache-Control`, the
+///   response carries `Cache-Control: no-store`, so that the browser's back button shows nothing after a sign-out.
 /// * A response that sets the cookie is kept out of shared caches, which would give one visitor's session to everybody
-///   ([RFC 9111 section 3](https://www.rfc-editor.org/rfc/rfc9111#section-3)): it says `Cache-Control: private`, unless the handler said `private`,
-///   `no-store` or `no-cache`. `public` and `s-maxage` are taken out, with a warning.
-/// * A response that the library makes itself has no body and an [`ErrorKind`](crate::ErrorKind) as an extension.
-///   `axum::middleware::map_response` outside of the layer makes a page of it.
+///   ([RFC 9111 section 3](https://www.rfc-editor.org/rfc/rfc9111#section-3)). The layer adds `Cache-Control: private`, unless the handler has set
+///   `private`, `no-store` or `no-cache`. It removes `public` and `s-maxage`, with a warning.
+/// * A response that the library makes itself has no body. It has an [`ErrorKind`](crate::ErrorKind) as an extension, so
+///   `axum::middleware::map_response` outside the layer can turn it into a page.
 /// * An id that the server has not issued is never adopted, and a malformed cookie is no error. Names are compared byte by byte. Of several cookies of
 ///   the name, the first eight that are well-formed are looked up in order, and the first that leads to a session wins.
 /// * A store that is out of reach, or does not answer in [time](SessionLayer::with_store_timeout), is a 503 for requests that use their session, unless
@@ -36,10 +36,10 @@ use crate::store::Store;
 ///   then finds out whether the store answers again: after a second at first, later every eight seconds at most. A warning says when that begins, a line when it ends.
 /// * Expired means that the moment has come. An expiry is moved, in the store and in the browser, only when a tenth of the lifetime has
 ///   gone by since it was last moved.
-/// * Layers nest. One that is inside another and differs from it has a session of its own, which is the one that extractors find there; give its
-///   cookie another name, or requests through both are refused with 500 and a line in the log. Layers are the same if they are clones of one, or
-///   have the same `Arc` of a driver and the same [namespace](SessionLayer::with_namespace): then the inner one uses the outer one's session, and
-///   a warning says so once.
+/// * Layers can be nested. An inner layer that differs from the outer one has a session of its own, and extractors inside it find that session.
+///   Give its cookie another name; otherwise requests through both layers are refused with 500 and a line in the log. Two layers are the same if
+///   one is a clone of the other, or if they share the same `Arc` of a driver and the same [namespace](SessionLayer::with_namespace). Then the
+///   inner layer uses the outer one's session, and a warning says so once.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -88,8 +88,10 @@ struct Inner {
 }
 
 impl SessionLayer {
-    /// Sessions in `driver`, with safe settings: a cookie `__Host-session` that is `HttpOnly`, `Secure` and `SameSite=Lax`, for two hours from the last use
-    /// and 30 days at most. The driver is opened with the first request, and swept every 30 minutes.
+    /// Keeps sessions in `driver`, with safe settings.
+    ///
+    /// The cookie is named `__Host-session` and is `HttpOnly`, `Secure` and `SameSite=Lax`. A session lives for two hours after its last use, and
+    /// for 30 days at most. The driver is opened with the first request, and swept every 30 minutes.
     pub fn new(driver: impl Driver) -> Self {
         let store = Store::new(Arc::new(driver));
         Self::over(Arc::new(store), Settings::default(), SharedClock::default())
@@ -133,8 +135,8 @@ impl SessionLayer {
 
     /// Sets the name of the cookie.
     ///
-    /// Defaults to `__Host-session` where the rules of that prefix hold, as they do by default: the cookie is `Secure`, its path is `/` and it has no
-    /// domain. Browsers let no other host set such a cookie, so a sibling domain cannot plant an id. Defaults to `session` otherwise.
+    /// Defaults to `__Host-session` if the cookie is `Secure`, its path is `/` and it has no domain, as is the case by default. Browsers let no
+    /// other host set such a cookie, so a sibling domain cannot plant an id. Defaults to `session` otherwise.
     #[must_use]
     pub fn with_cookie_name(self, name: impl Into<String>) -> Self {
         self.with(|settings| settings.cookie.name = Some(name.into()))
@@ -171,41 +173,46 @@ impl SessionLayer {
         self.with(|settings| settings.cookie.same_site = same_site)
     }
 
-    /// Whether browsers keep the cookie apart for each site that embeds the application
-    /// ([CHIPS](https://developer.mozilla.org/en-US/docs/Web/Privacy/Guides/Privacy_sandbox/Partitioned_cookies)). The cookie has to be
-    /// `Secure`, and for requests from other sites also [`SameSite::None`]. Defaults to `false`.
+    /// Sets whether browsers keep a separate cookie for each site that embeds the application
+    /// ([CHIPS](https://developer.mozilla.org/en-US/docs/Web/Privacy/Guides/Privacy_sandbox/Partitioned_cookies)). Defaults to `false`.
+    ///
+    /// The cookie has to be `Secure`. For requests from other sites it also has to be [`SameSite::None`].
     #[must_use]
     pub fn with_partitioned(self, partitioned: bool) -> Self {
         self.with(|settings| settings.cookie.partitioned = partitioned)
     }
 
-    /// How long a session lives without use; two hours unless said otherwise.
+    /// Sets how long a session lives without use. Defaults to two hours.
     #[must_use]
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
         self.with(|settings| settings.lifetime = lifetime)
     }
 
-    /// Sets how long a session lives at most, however much it is used. Defaults to 30 days; zero sets no limit. A new id does not prolong it.
+    /// Sets how long a session lives at most, however much it is used. Defaults to 30 days; zero means no limit.
+    ///
+    /// A new id from [`regenerate`](crate::Session::regenerate) does not prolong the session.
     #[must_use]
     pub fn with_absolute_lifetime(self, lifetime: Duration) -> Self {
         self.with(|settings| settings.absolute_lifetime = limit(lifetime))
     }
 
-    /// Whether browsers forget the cookie when they are closed. Defaults to false. Sessions with an
-    /// [expiry of their own](crate::Session::set_expiry) go by that.
+    /// Sets whether browsers forget the cookie when they are closed. Defaults to `false`.
+    ///
+    /// Does not apply to sessions with an [expiry of their own](crate::Session::set_expiry).
     #[must_use]
     pub fn with_expire_on_close(self, expire_on_close: bool) -> Self {
         self.with(|settings| settings.expire_on_close = expire_on_close)
     }
 
-    /// How long the store may keep silent before it counts as out of reach. Defaults to 5 seconds for a call. Calls that concern
-    /// [all sessions of an owner](crate::SessionManager::sessions_of) have a minute, and a collection of garbage has an hour.
+    /// Sets how long the store may give no answer before it counts as out of reach. Defaults to 5 seconds for a call.
     ///
-    /// Some stores take a few calls at a time: SQLite has one writer, and a pool has so many connections. A call that waits for its turn behind
-    /// others of this process is not failed for that. Its time begins again whenever the store answers one of them, and again when its turn
-    /// comes. It fails when the store answers none of them for this long, and after six times as long in any case.
+    /// Calls for [all sessions of an owner](crate::SessionManager::sessions_of) have a minute, and a garbage collection has an hour.
     ///
-    /// A pool given to `from_pool` has a time limit of its own, which counts if the application's other queries use all connections.
+    /// Some stores take only a few calls at a time: SQLite has one writer, and a pool has a fixed number of connections. A call that waits for
+    /// its turn behind others of this process does not fail because of that wait. Its time starts again whenever the store answers one of the
+    /// others, and again when its turn comes. It fails if the store answers none of them for this long, and after six times as long in any case.
+    ///
+    /// A pool given to `from_pool` has a time limit of its own, which applies if the application's other queries use all connections.
     #[must_use]
     pub fn with_store_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.store_timeout = timeout)
@@ -218,8 +225,10 @@ impl SessionLayer {
         self.with(|settings| settings.gc_interval = Some(interval).filter(|interval| !interval.is_zero()))
     }
 
-    /// Sets how many bytes a session may have as JSON. Defaults to 1 MiB. A save of more fails, and what is stored already and has more reads as
-    /// empty, with a warning: where the limit is lowered, visitors with larger sessions are signed out.
+    /// Sets how many bytes a session may have as JSON. Defaults to 1 MiB.
+    ///
+    /// Saving a larger session fails. A larger session that is already stored reads as empty, with a warning: if the limit is lowered, visitors
+    /// with larger sessions are signed out.
     #[must_use]
     pub fn with_max_bytes(self, bytes: usize) -> Self {
         self.with(|settings| settings.max_bytes = bytes)
@@ -243,21 +252,22 @@ impl SessionLayer {
         self.with(|settings| settings.exclusive_wait = wait)
     }
 
-    /// Keeps the sessions of this application apart from those of others over the same store: an id of one opens nothing in another, and "all
-    /// sessions of user 42" are those of this application.
+    /// Keeps the sessions of this application apart from those of other applications that share its store.
     ///
-    /// The name is part of what the store sees of ids and of owners; [`Session::owner`](crate::Session::owner) stays the plain one. Defaults to the
-    /// name of the cookie, or to none where that is one of the default names, `__Host-session` or `session`. Two applications with default names
-    /// over one store are one application unless each names a namespace. An empty name is no namespace. A new namespace ends all sessions: nobody
-    /// finds them there.
+    /// A session id of one application is useless in another, and "all sessions of user 42" finds only those of this application. The namespace is
+    /// part of what the store sees of ids and owners. [`Session::owner`](crate::Session::owner) returns the owner without it.
     ///
-    /// It cannot be kept with [`Config::raw_ids`], and holds no U+001F, which separates it from owners in the store.
+    /// Defaults to the name of the cookie, or to no namespace if that is one of the default names, `__Host-session` or `session`. So two
+    /// applications with default names that share a store share their sessions, unless each sets a namespace. An empty name means no namespace.
+    /// A new namespace ends all sessions, because they are not found under it.
+    ///
+    /// A namespace cannot be combined with [`Config::raw_ids`]. It must not contain U+001F, which separates it from owners in the store.
     #[must_use]
     pub fn with_namespace(self, namespace: impl Into<String>) -> Self {
         self.with(|settings| settings.namespace = Some(namespace.into()))
     }
 
-    /// The clock by which sessions expire; the system's unless said otherwise.
+    /// Sets the clock by which sessions expire. Defaults to the system's clock.
     #[must_use]
     pub fn with_clock(self, clock: impl Clock) -> Self {
         Self::over(self.0.store.clone(), self.0.settings.clone(), SharedClock::new(clock))

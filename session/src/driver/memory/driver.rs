@@ -17,7 +17,7 @@ use crate::record::Record;
 
 /// As many as keep a few dozen threads out of each other's way; an empty one costs some hundred bytes.
 const SHARDS: usize = 64;
-/// How long a full driver waits before it looks for expired records once more.
+/// How long a full driver waits before it looks for expired records again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Sessions in the memory of this process: gone when it ends, unknown to every other process. For development, tests,
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// * Records are handed out as they were handed in, sharing the payload and its index: no request reads the text again.
 /// * A read takes one of 64 locks for one look-up; no lock is ever held for longer than some hundred records take.
 /// * Each write that adds a record also removes expired ones among the next few, so dead sessions do not pile up even if
-///   [`gc`](Driver::gc) is never called. Live ones are bounded by nothing but memory, or by [`with_capacity`](MemoryDriver::with_capacity).
+///   [`gc`](Driver::gc) is never called. Live ones are limited only by memory, or by [`with_capacity`](MemoryDriver::with_capacity).
 /// * What asks for an [owner](OwnerIndex)'s sessions goes through all records.
 ///
 /// ```
@@ -52,7 +52,7 @@ pub struct MemoryDriver {
     clock: SharedClock,
 }
 
-/// How much is kept at most.
+/// The most that is kept.
 #[derive(Clone, Copy)]
 struct Capacity {
     records: usize,
@@ -89,15 +89,15 @@ impl MemoryDriver {
         self
     }
 
-    /// Keeps at most so many `records`, and so many `bytes` of payloads and owners' names; a record takes some 300 bytes besides. Clones made
-    /// before keep theirs. Without it memory is the limit.
+    /// Limits the number of `records`, and the `bytes` of payloads and owners' names. Each record takes some 300 bytes more. Defaults to no
+    /// limit but memory. Clones made earlier keep their limit.
     ///
-    /// Where there is no room, a new session, or one that grows, is not stored: saving it fails with
-    /// [`ErrorKind::Driver`](crate::ErrorKind::Driver), a 500 whose log line says that the driver is full. Sessions that are there stay, can be read,
-    /// changed without growing, and ended. Expired ones make room first. None that is alive is dropped for another: whoever sends requests without a
-    /// cookie could empty every visitor's cart that way.
+    /// If there is no room, a new session, or one that grows, is not stored. Saving it fails with
+    /// [`ErrorKind::Driver`](crate::ErrorKind::Driver), a 500 whose log line says that the driver is full. Existing sessions stay. They can be
+    /// read, changed without growing, and ended. Expired sessions are removed first to make room. No live session is dropped for another:
+    /// otherwise a client that sends requests without a cookie could empty every visitor's cart.
     ///
-    /// Writes at the same time may exceed the limits by one record each.
+    /// Concurrent writes may exceed the limits by one record each.
     #[must_use]
     pub fn with_capacity(mut self, records: usize, bytes: usize) -> Self {
         self.capacity = Some(Capacity { records, bytes });
@@ -118,7 +118,7 @@ impl MemoryDriver {
             (records == 0 || usage.records() < capacity.records)
                 && (growth == 0 || usage.bytes().saturating_add(growth) <= capacity.bytes)
         };
-        // Otherwise what has expired would take the room until the next sweep.
+        // Otherwise expired records would take up room until the next sweep.
         match has_room() || (self.sweep_when_full(now) && has_room()) {
             true => Ok(()),
             false => Err(DriverError::backend(format!(
@@ -128,7 +128,7 @@ impl MemoryDriver {
         }
     }
 
-    /// Removes what has expired, unless that has just been done: who fills the driver must not have each of his requests go through it.
+    /// Removes what has expired, unless that has just been done. Otherwise every request to a full driver would go through all records.
     fn sweep_when_full(&self, now: SystemTime) -> bool {
         let mut swept = self
             .store
@@ -196,7 +196,7 @@ impl Driver for MemoryDriver {
     }
 
     fn in_memory(&self) -> Option<&dyn InMemory> {
-        // A write that may fail is waited for.
+        // Waits for the result of a write that may fail.
         let may_write_now = self.clock.is_systems() && self.capacity.is_none();
         may_write_now.then_some(self)
     }
