@@ -1,4 +1,4 @@
-//! A session is saved: by whoever asks for that, and by the layer when the handler has returned.
+//! Saves a session: when the handler asks for it, and when the handler has returned.
 
 use std::sync::Arc;
 
@@ -25,9 +25,9 @@ impl Session {
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when too many others save the same session, [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) when it has
     /// become too large, [`ErrorKind::Decode`](crate::ErrorKind::Decode) when another program has replaced it by something that cannot be read,
     /// [`ErrorKind::Committed`](crate::ErrorKind::Committed) when it would need an id that the browser cannot be told any more,
-    /// [`ErrorKind::Superseded`](crate::ErrorKind::Superseded) when another request has given the session a new id that this one must not follow, and
-    /// [`ErrorKind::SignInRefused`](crate::ErrorKind::SignInRefused) when the session has ended in which its owner was named again; what was changed is dropped then, and the
-    /// response is the error unless the handler signs somebody in or invalidates the session,
+    /// [`ErrorKind::Superseded`](crate::ErrorKind::Superseded) when another request has given the session a new id that this one must not follow,
+    /// [`ErrorKind::SignInRefused`](crate::ErrorKind::SignInRefused) when the session has ended and this request has named its owner again (with these two,
+    /// the changes are dropped, and the response is the error unless the handler then signs somebody in or invalidates the session), and
     /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when an `increment`, `push` or `update` does not fit what another request has stored under its key. What was changed stays to be saved then, but for one thing: what a clone of the session changes while the save runs, and does not fit
     /// what has been stored by it, is dropped, and the error is of that change alone.
     pub async fn save(&self) -> Result<()> {
@@ -62,7 +62,7 @@ impl Session {
         Some(report)
     }
 
-    /// A save `for_response` can tell the browser an id, though a task has reloaded the session before.
+    /// A save `for_response` can send the browser an id, even if a task has reloaded the session before.
     async fn save_now(&self, for_response: bool) -> Result<()> {
         let _gate = self.gate(Work::Save).await;
         if !self.is_started() {
@@ -95,7 +95,7 @@ impl Session {
         )
     }
 
-    /// Where the other ids lead that came with the request.
+    /// The sessions that the other ids of the request lead to.
     fn other_places(&self, known: SessionId) -> Vec<Arc<Place>> {
         let backend = &*self.0.backend;
         let ids = (0..).map_while(|at| self.0.source.nth_id(at, backend.cookie.name()));
