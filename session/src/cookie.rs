@@ -88,8 +88,8 @@ impl Default for CookieSettings {
 }
 
 impl CookieSettings {
-    /// The name that was set. Otherwise [`HOST_NAME`] if browsers accept it, so that no sibling domain can plant an id, and [`PLAIN_NAME`] if
-    /// they do not.
+    /// The name that was set. Otherwise [`HOST_NAME`] if browsers accept it, so that no sibling domain can plant an id,
+    /// and [`PLAIN_NAME`] if they do not.
     pub(crate) fn name(&self) -> &str {
         match &self.name {
             Some(name) => name,
@@ -318,8 +318,9 @@ pub(crate) fn candidates<'a>(
     })
 }
 
-/// How many ids of one request are looked up. Each costs a read of the store. Cookies of the same name may differ in path and domain, and the cookie
-/// of the live session may come later. A client that is not signed in can cause that many reads, as it could with that many requests.
+/// How many ids of one request are looked up. Each costs a read of the store. Cookies of the same name may differ in
+/// path and domain, and the cookie of the live session may come later. A client that is not signed in can cause that
+/// many reads, as it could with that many requests.
 pub(crate) const CANDIDATES: usize = 8;
 
 /// The `n`th of the first [`CANDIDATES`] ids, counted from 0. Repeated ids are skipped: they lead to the same session.

@@ -39,7 +39,8 @@ impl Backend {
         lease::of_owner(&self.namespace.owner_in_store(owner))
     }
 
-    /// Only the id `except` itself is spared. If another request has given that session a new id, the new id may belong to somebody else.
+    /// Only the id `except` itself is spared. If another request has given that session a new id, the new id may belong
+    /// to somebody else.
     async fn end_all(&self, owner: &str, except: Option<SessionId>) -> Result<u64> {
         let except = except.map(|id| self.key_of(&id));
         self.store

@@ -1,11 +1,14 @@
 //! When a session expires.
 //!
-//! * Idle: a certain time after it was last used. This is the layer's lifetime, or the session's own ([`Expiry`]), kept in its payload.
+//! * Idle: a certain time after it was last used. This is the layer's lifetime, or the session's own ([`Expiry`]), kept
+//!   in its payload.
 //! * At a fixed time of its own, kept there too.
-//! * Absolute, if the layer has such a limit: a certain time after it began. When it began is kept in the payload too. This limit caps the others.
+//! * Absolute, if the layer has such a limit: a certain time after it began. When it began is kept in the payload too.
+//!   This limit caps the others.
 //!
-//! The earliest of these is the record's expiry; a session has expired when that time has come. To spare the store and the browser
-//! a message with every request, an expiry is moved only when a tenth of the idle lifetime has gone by since it was last moved.
+//! The earliest of these is the record's expiry; a session has expired when that time has come. To spare the store and
+//! the browser a message with every request, an expiry is moved only when a tenth of the idle lifetime has gone by
+//! since it was last moved.
 
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +24,8 @@ use crate::record::Record;
 pub enum Expiry {
     /// Expires this long after the session was last used. The browser keeps the cookie as long.
     Idle(Duration),
-    /// Expires at this time, however much the session is used. The browser keeps the cookie until then. Exact to the millisecond.
+    /// Expires at this time, however much the session is used. The browser keeps the cookie until then. Exact to the
+    /// millisecond.
     At(SystemTime),
     /// Expires when the browser is closed. In the store, the session has the idle lifetime of the layer.
     OnClose,
@@ -31,8 +35,9 @@ pub enum Expiry {
 const ON_CLOSE: &str = r#""close""#;
 
 impl Expiry {
-    /// The JSON text under [`key::LIFETIME`]. An idle lifetime is a number of milliseconds, rounded up. A fixed time is not a
-    /// number: a store that prolongs sessions when it reads them understands only numbers, and so leaves a fixed time alone.
+    /// The JSON text under [`key::LIFETIME`]. An idle lifetime is a number of milliseconds, rounded up. A fixed time is
+    /// not a number: a store that prolongs sessions when it reads them understands only numbers, and so leaves a fixed
+    /// time alone.
     pub(crate) fn to_json(self) -> String {
         match self {
             Self::Idle(lifetime) => {

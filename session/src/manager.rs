@@ -187,8 +187,9 @@ impl SessionManager {
 
     /// Registers a driver under a name, for `Config::driver` and [`driver`](SessionManager::driver).
     ///
-    /// The factory runs once, when the driver is first asked for. If it fails, or takes longer than a minute, it runs again the next time. If the
-    /// name is taken, even by a driver of this crate, the new driver replaces the old one from now on.
+    /// The factory runs once, when the driver is first asked for. If it fails, or takes longer than a minute, it runs
+    /// again the next time. If the name is taken, even by a driver of this crate, the new driver replaces the old one
+    /// from now on.
     pub fn extend<F, Fut, D>(&self, name: impl Into<String>, factory: F)
     where
         F: Fn() -> Fut + Send + Sync + 'static,

@@ -1,7 +1,8 @@
 //! How what a request changed reaches the store.
 //!
 //! * Every write is a compare-and-swap. On a conflict the changes are replayed on the newer record, after a random pause that grows.
-//! * A new id is a boundary ([`follow`]): changes cross it only if the session has the same owner before and after. Otherwise they are refused.
+//! * A new id is a boundary ([`follow`]): changes cross it only if the session has the same owner before and after.
+//!   Otherwise they are refused.
 //! * A session that has ended stays ended: changes to it are dropped.
 
 mod follow;
@@ -82,7 +83,8 @@ pub(crate) enum Plan {
         stored: Stored,
         until: SystemTime,
     },
-    /// The response is to set the cookie of a session that was last looked up some time ago: see [`rolling`](crate::rolling).
+    /// The response is to set the cookie of a session that was last looked up some time ago: see
+    /// [`rolling`](crate::rolling).
     Confirm {
         stored: Stored,
         since: Option<Instant>,
@@ -109,7 +111,8 @@ pub(crate) enum Outcome {
     AsItWas,
     /// The session is stored like this, under an id that the request was given.
     Stored(Stored),
-    /// The session has an id that another request was given. The changes are merged into it. This is what the request has seen.
+    /// The session has an id that another request was given. The changes are merged into it. This is what the request
+    /// has seen.
     Merged(Stored),
     /// The request has a session of its own in which nothing is stored yet.
     Empty,
@@ -185,7 +188,8 @@ impl Backend {
                 Ok(Written::Done(version)) => return Ok(Stored::new(place, record.clone().with_version(version))),
                 Ok(Written::Conflict(_) | Written::Gone) => {}
                 Err(error) => {
-                    // The record may be stored all the same, and would be listed among its owner's sessions. If its removal fails, it expires.
+                    // The record may be stored all the same, and would be listed among its owner's sessions. If its
+                    // removal fails, it expires.
                     if record.owner().is_some() {
                         self.limited().destroy(&place.key).await.ok();
                     }
@@ -232,9 +236,9 @@ impl Backend {
         Err(conflict())
     }
 
-    /// Requests of this process that save the same session and have met a conflict take turns. If each tried again by itself, nearly all of them
-    /// would have read a record that is replaced before the store gets to them. After such a wait `newer` is outdated. A request that waits in vain
-    /// goes on without a turn: turns matter only for efficiency.
+    /// Requests of this process that save the same session and have met a conflict take turns. If each tried again by
+    /// itself, nearly all of them would have read a record that is replaced before the store gets to them. After such a
+    /// wait `newer` is outdated. A request that waits in vain goes on without a turn: turns matter only for efficiency.
     async fn turn_to_save(&self, key: &StoreKey, newer: &mut Option<Record>) -> Option<Turn> {
         let turns = self.store.saves.of(key);
         if let Some(turn) = turns.try_take() {
@@ -244,7 +248,8 @@ impl Backend {
         timeout(self.settings.store_timeout, turns.take()).await.ok()
     }
 
-    /// Moves an expiry. Only the store knows whether the session has ended or has another id. In both cases the cookie must not be renewed.
+    /// Moves an expiry. Only the store knows whether the session has ended or has another id. In both cases the cookie
+    /// must not be renewed.
     async fn touch(&self, stored: Stored, mut until: SystemTime, now: SystemTime) -> Result<Outcome> {
         for _ in 0..ATTEMPTS {
             if !self.limited().touch(&stored.key, until).await? {

@@ -1,11 +1,13 @@
 //! What a request knows of its session: where it came from, what was changed, what the store is still to be told.
 //!
-//! Waiting (not loaded: changes are kept) -> started. A started session is *fresh* (no record), *stored*, or *lost* (its record is gone, or
-//! was found under an id that this request was not given: changes are dropped). If another request gives the session a new id while this one
-//! runs, it stays *stored* as this request has seen it: what is under the new id is not read.
-//! A session whose store could not be read may be lost and *read-only*, if the layer says so. It can be loaded anew.
+//! Waiting (not loaded: changes are kept) -> started. A started session is *fresh* (no record), *stored*, or *lost*
+//! (its record is gone, or was found under an id that this request was not given: changes are dropped). If another
+//! request gives the session a new id while this one runs, it stays *stored* as this request has seen it: what is under
+//! the new id is not read. A session whose store could not be read may be lost and *read-only*, if the layer says so.
+//! It can be loaded anew.
 //!
-//! The owner of a session decides which changes are carried over to a new id, so a change of owner is more than a change of data ([`owner`]).
+//! The owner of a session decides which changes are carried over to a new id, so a change of owner is more than a
+//! change of data ([`owner`]).
 
 mod afterwards;
 mod changing;

@@ -76,8 +76,9 @@ impl From<LoadFailed> for SessionRejection {
     }
 }
 
-/// 500 for a missing layer, 503 or 500 if the store fails, 423 if another request has the session exclusively. The response never contains details. It
-/// has the [`ErrorKind`] as an extension, which is [`ErrorKind::Unsupported`] for a missing layer.
+/// 500 for a missing layer, 503 or 500 if the store fails, 423 if another request has the session exclusively. The
+/// response never contains details. It has the [`ErrorKind`] as an extension, which is [`ErrorKind::Unsupported`] for a
+/// missing layer.
 impl IntoResponse for SessionRejection {
     fn into_response(self) -> Response {
         match self {

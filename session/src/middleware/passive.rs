@@ -9,8 +9,8 @@ use crate::session::Attached;
 
 /// Marks requests that do not count as activity of the visitor, such as those of a page that polls in the background.
 ///
-/// Such a request does not prolong its session, in the store or in the browser, and ages no flash message. Changes that its handler makes are
-/// saved. Without this layer, a polling page that is left open keeps its session alive forever.
+/// Such a request does not prolong its session, in the store or in the browser, and ages no flash message. Changes that
+/// its handler makes are saved. Without this layer, a polling page that is left open keeps its session alive forever.
 ///
 /// Add it inside the [`SessionLayer`](crate::SessionLayer), around the routes that are polled:
 ///
@@ -27,8 +27,8 @@ use crate::session::Attached;
 ///     .layer(SessionLayer::new(MemoryDriver::new()));
 /// ```
 ///
-/// A session that an outer middleware has already loaded is treated in the same way, with one exception: Redis prolongs a session with the
-/// message that reads it, so that session has already been prolonged.
+/// A session that an outer middleware has already loaded is treated in the same way, with one exception: Redis prolongs
+/// a session with the message that reads it, so that session has already been prolonged.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Passive;
 

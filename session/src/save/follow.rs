@@ -1,9 +1,9 @@
 //! What a session is now, for a request that loaded it some time ago.
 //!
-//! If a session was given a new id, a mark stands in the old place. A request that had loaded the session follows the mark to save its changes,
-//! but only if the session had an owner then and has the same one now: somebody else may know the old id, because he planted it. The request
-//! reads nothing under the new id. It does not follow if it loaded its record from a cache: another server's mark may already have replaced the
-//! stored record by then.
+//! If a session was given a new id, a mark stands in the old place. A request that had loaded the session follows the
+//! mark to save its changes, but only if the session had an owner then and has the same one now: somebody else may know
+//! the old id, because he planted it. The request reads nothing under the new id. It does not follow if it loaded its
+//! record from a cache: another server's mark may already have replaced the stored record by then.
 
 use std::time::SystemTime;
 
@@ -105,7 +105,8 @@ impl Backend {
             if mark.until <= now {
                 return Ok(Followed::Gone);
             }
-            // The cache of the process that put the mark has not had the session since. Another cache may have had it until now.
+            // The cache of the process that put the mark has not had the session since. Another cache may have had it
+            // until now.
             let was_in_flight = target.moved || !loaded.is_cached() || mark.by == self.store.number;
             if purpose == Purpose::Merge && (loaded.owner().is_none() || !was_in_flight) {
                 return Ok(Followed::Superseded);
@@ -135,7 +136,8 @@ impl Backend {
         Ok(matches!(followed, Followed::Live(_)))
     }
 
-    /// Whether a session that was given a new id is still there, under any id and with any owner. Nothing else of it is read.
+    /// Whether a session that was given a new id is still there, under any id and with any owner. Nothing else of it is
+    /// read.
     pub(super) async fn leads_to_live(&self, mark: Mark, now: SystemTime) -> Result<bool> {
         let mut to = mark.to;
         for _ in 0..HOPS {

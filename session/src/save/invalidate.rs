@@ -39,9 +39,9 @@ impl Backend {
         Ok(None)
     }
 
-    /// Destroys a session, even if another request has given it a new id, unless it has another owner under that id. The record is first emptied by
-    /// compare-and-swap: if another request is giving the session a new id at the same moment, either that request finds the session gone, or this
-    /// one finds the mark.
+    /// Destroys a session, even if another request has given it a new id, unless it has another owner under that id.
+    /// The record is first emptied by compare-and-swap: if another request is giving the session a new id at the same
+    /// moment, either that request finds the session gone, or this one finds the mark.
     async fn destroy(&self, loaded: &Stored, now: SystemTime) -> Result<End> {
         let mut target = Target::of(loaded);
         for attempt in 0..ATTEMPTS {

@@ -1,13 +1,15 @@
 //! Gives a session a new id: at a sign-in, and when the handler asks for it.
 //!
-//! The record is stored under the new id first. Then a mark that leads there replaces the old record. After a crash in between, the
-//! visitor goes on with the old record. The new one is known to nobody, and expires.
+//! The record is stored under the new id first. Then a mark that leads there replaces the old record. After a crash in
+//! between, the visitor goes on with the old record. The new one is known to nobody, and expires.
 //!
-//! If another request was faster, or the session has ended, nothing is written under an id that this request was not given:
+//! If another request was faster, or the session has ended, nothing is written under an id that this request was not
+//! given:
 //!
-//! * A session that had no owner when it was loaded keeps the new record as a session of its own. If the session has ended, under any
-//!   id, only this request's own changes stay in it.
-//! * A session with an owner is not signed in twice. The changes are merged like those of any request in flight, and the new record is destroyed.
+//! * A session that had no owner when it was loaded keeps the new record as a session of its own. If the session has
+//!   ended, under any id, only this request's own changes stay in it.
+//! * A session with an owner is not signed in twice. The changes are merged like those of any request in flight, and
+//!   the new record is destroyed.
 
 use std::time::SystemTime;
 
@@ -29,7 +31,8 @@ use super::{ATTEMPTS, GRACE, Outcome, conflict};
 enum Handed {
     /// The old id leads to the new one.
     Over,
-    /// The store failed while the mark was written, or just after. The old record may lead to the new one, so both have to stay.
+    /// The store failed while the mark was written, or just after. The old record may lead to the new one, so both have
+    /// to stay.
     Perhaps(Error),
     /// Another request was faster.
     Elsewhere(Option<Mark>),
@@ -79,7 +82,8 @@ impl Backend {
         }
     }
 
-    /// Replaces the old record by a mark. Changes that others write to the old record before that are copied to the new one.
+    /// Replaces the old record by a mark. Changes that others write to the old record before that are copied to the new
+    /// one.
     async fn hand_over(
         &self,
         mut stored: Stored,
@@ -131,8 +135,8 @@ impl Backend {
         Err(conflict())
     }
 
-    /// What has become of a new record. A request that ends all sessions of an owner finds the record as soon as it is stored, which may be before
-    /// the old id is given up.
+    /// What has become of a new record. A request that ends all sessions of an owner finds the record as soon as it is
+    /// stored, which may be before the old id is given up.
     async fn stored_unless_ended(&self, new: Stored, now: SystemTime) -> Result<Outcome> {
         if new.record.owner().is_none() {
             return Ok(Outcome::Stored(new));
@@ -162,8 +166,9 @@ impl Backend {
         })
     }
 
-    /// If another request has the session exclusively under its old id, writes that to the new record, before the browser gets the new id. A request
-    /// that asks for exclusive use looks for a mark once it has the lease: either it finds the mark, or its lease is found here.
+    /// If another request has the session exclusively under its old id, writes that to the new record, before the
+    /// browser gets the new id. A request that asks for exclusive use looks for a mark once it has the lease: either it
+    /// finds the mark, or its lease is found here.
     async fn keep_lease(&self, old: &Stored, new: &mut Stored, now: SystemTime) -> Result<Handed> {
         let lease = lease::of_session(old);
         if lease == lease::of_session(new) || !self.is_held(&lease).await? {

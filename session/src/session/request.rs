@@ -12,7 +12,8 @@ use crate::id::SessionId;
 impl Session {
     /// Puts the session on a request, so that extractors and [`Session::of`] find it.
     ///
-    /// If the request then goes through a [`SessionLayer`](crate::SessionLayer), the layer leaves this session alone and does not save it.
+    /// If the request then goes through a [`SessionLayer`](crate::SessionLayer), the layer leaves this session alone
+    /// and does not save it.
     pub fn attach<B>(&self, request: &mut Request<B>) {
         let attached = Attached {
             session: self.clone(),
@@ -26,9 +27,11 @@ impl Session {
         }
     }
 
-    /// Returns the session of a request, if a layer or [`attach`](Session::attach) gave it one. If layers are nested, it is that of the innermost.
+    /// Returns the session of a request, if a layer or [`attach`](Session::attach) gave it one. If layers are nested,
+    /// it is that of the innermost.
     ///
-    /// The session may not be [started](Session::start) yet. If the request is a prefetch, `start` ages no flash and prolongs nothing.
+    /// The session may not be [started](Session::start) yet. If the request is a prefetch, `start` ages no flash and
+    /// prolongs nothing.
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
         Self::of_head(request.extensions(), request.headers())
     }
@@ -54,7 +57,8 @@ impl Session {
         }
     }
 
-    /// Marks the request as no activity: it ages no flash and prolongs nothing, even if its session has already been loaded.
+    /// Marks the request as no activity: it ages no flash and prolongs nothing, even if its session has already been
+    /// loaded.
     pub(crate) fn be_passive(&self) {
         let mut slot = self.lock();
         slot.speculative = true;
@@ -88,8 +92,8 @@ impl Session {
     }
 }
 
-/// The sessions of a request, in its extensions. This is a separate type because `extensions.get::<Session>()` would find a session that has not
-/// been loaded, which reads as empty even if the visitor is signed in.
+/// The sessions of a request, in its extensions. This is a separate type because `extensions.get::<Session>()` would
+/// find a session that has not been loaded, which reads as empty even if the visitor is signed in.
 #[derive(Clone)]
 pub(crate) struct Attached {
     /// The session of the innermost layer.

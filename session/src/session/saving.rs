@@ -21,15 +21,19 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or [`ErrorKind::Driver`](crate::ErrorKind::Driver) when the store fails,
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when too many others save the same session, [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) when it has
-    /// become too large, [`ErrorKind::Decode`](crate::ErrorKind::Decode) when another program has replaced it by something that cannot be read,
-    /// [`ErrorKind::Committed`](crate::ErrorKind::Committed) when it would need an id that the browser cannot be told any more,
-    /// [`ErrorKind::Superseded`](crate::ErrorKind::Superseded) when another request has given the session a new id that this one must not follow,
-    /// [`ErrorKind::SignInRefused`](crate::ErrorKind::SignInRefused) when the session has ended and this request has named its owner again (with these two,
-    /// the changes are dropped, and the response is the error unless the handler then signs somebody in or invalidates the session), and
-    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when an `increment`, `push` or `update` does not fit what another request has stored under its key. What was changed stays to be saved then, but for one thing: what a clone of the session changes while the save runs, and does not fit
-    /// what has been stored by it, is dropped, and the error is of that change alone.
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) or [`ErrorKind::Driver`](crate::ErrorKind::Driver)
+    /// when the store fails, [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when too many others save the same
+    /// session, [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) when it has become too large,
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode) when another program has replaced it by something that cannot be
+    /// read, [`ErrorKind::Committed`](crate::ErrorKind::Committed) when it would need an id that the browser cannot be
+    /// told any more, [`ErrorKind::Superseded`](crate::ErrorKind::Superseded) when another request has given the
+    /// session a new id that this one must not follow, [`ErrorKind::SignInRefused`](crate::ErrorKind::SignInRefused)
+    /// when the session has ended and this request has named its owner again (with these two, the changes are dropped,
+    /// and the response is the error unless the handler then signs somebody in or invalidates the session), and
+    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when an `increment`, `push` or `update` does not fit what
+    /// another request has stored under its key. What was changed stays to be saved then, but for one thing: what a
+    /// clone of the session changes while the save runs, and does not fit what has been stored by it, is dropped, and
+    /// the error is of that change alone.
     pub async fn save(&self) -> Result<()> {
         // Who saves in a loop lets others go on, though the driver never has to be waited for.
         tokio::task::consume_budget().await;

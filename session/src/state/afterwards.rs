@@ -1,5 +1,5 @@
-//! Work that must not be done under the session's lock, because it runs code of the application: writing to its log subscriber, and dropping a
-//! function given to `update` with all that it holds. Both may use the session.
+//! Work that must not be done under the session's lock, because it runs code of the application: writing to its log
+//! subscriber, and dropping a function given to `update` with all that it holds. Both may use the session.
 
 use super::State;
 use crate::changes::Change;

@@ -24,8 +24,9 @@ impl State {
         let change = match change.is_absolute() {
             true => change,
             false => {
-                // A change that does not fit the value that is shown leaves that value. It is applied to that value only: the stored value may be
-                // equal but written in another way, and a function given to `update` would run again, under the session's lock.
+                // A change that does not fit the value that is shown leaves that value. It is applied to that value
+                // only: the stored value may be equal but written in another way, and a function given to `update`
+                // would run again, under the session's lock.
                 let mut alone = Draft::empty();
                 alone.set(&key, Some(shown.json()));
                 change.apply(&mut alone)?;

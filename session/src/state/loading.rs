@@ -190,8 +190,8 @@ impl State {
         self.invalidations
     }
 
-    /// Goes on from what the store has now, unless the handler has ended the session since the store was asked. `invalidations` is how often the
-    /// handler had ended a session by then.
+    /// Goes on from what the store has now, unless the handler has ended the session since the store was asked.
+    /// `invalidations` is how often the handler had ended a session by then.
     pub(crate) fn rebase(&mut self, stored: Stored, invalidations: u32, replayed: Replayed) -> Result<()> {
         if self.invalidations == invalidations {
             replayed.fit?;

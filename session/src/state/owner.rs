@@ -46,8 +46,9 @@ impl State {
         self.make(Change::Owner(owner.map(Arc::from)))
     }
 
-    /// Ends the session, and goes on in a new one that holds only `own`: this request's own changes. A change that fits only the data of the ended
-    /// session is dropped with it. If the owner of the ended session is named again later, that is no sign-in.
+    /// Ends the session, and goes on in a new one that holds only `own`: this request's own changes. A change that fits
+    /// only the data of the ended session is dropped with it. If the owner of the ended session is named again later,
+    /// that is no sign-in.
     pub(crate) fn start_over(&mut self, own: Replayed) -> Result<()> {
         let shown = std::mem::take(&mut self.shown);
         self.end_session(true)?;

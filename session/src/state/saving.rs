@@ -156,7 +156,8 @@ impl State {
         })
     }
 
-    /// Looks at the store if an earlier save of this request has decided on a cookie: another request may have ended the session since.
+    /// Looks at the store if an earlier save of this request has decided on a cookie: another request may have ended
+    /// the session since.
     fn confirmation(&self, browser: Browser) -> Option<Plan> {
         let stored = self.stored()?.clone();
         let is_to_be_set = browser == Browser::Told && matches!(self.cookie, CookieChange::Set(_));
@@ -200,7 +201,8 @@ impl State {
                 self.take_back(job);
                 Err(error)
             }
-            // A clone of the session has named an owner during the save. The next save gives that owner a session, or refuses to.
+            // A clone of the session has named an owner during the save. The next save gives that owner a session, or
+            // refuses to.
             Ok(Outcome::Gone) if self.changes.names_owner() => {
                 self.take_back(job);
                 Ok(())

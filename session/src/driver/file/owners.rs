@@ -11,11 +11,13 @@
 //! * While a record names an owner there is an entry. It is made before the record is written, so a process that dies in between
 //!   leaves one entry too many.
 //! * An entry is made once, and never renamed or replaced. Some file systems do not show a file that is replaced while its folder is read.
-//! * An entry has a lock. To remove an entry, a process holds its lock exclusively, and has seen under the lock that the record does not name the
-//!   owner. A process that is about to write a record that names the owner holds the lock shared until the record is written.
+//! * An entry has a lock. To remove an entry, a process holds its lock exclusively, and has seen under the lock that
+//!   the record does not name the owner. A process that is about to write a record that names the owner holds the lock
+//!   shared until the record is written.
 //! * If the record already names the owner, it is written without the lock: no process removes its entry.
 //!
-//! `complete` is a folder, because creating one is a single step. It exists once all records that are older than the index have entries.
+//! `complete` is a folder, because creating one is a single step. It exists once all records that are older than the
+//! index have entries.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -117,7 +119,8 @@ impl<'a> Owner<'a> {
         Ok(keys)
     }
 
-    /// Removes the entry of the session under `key`, unless its record names the owner or is about to. `is_owners` says whether it does.
+    /// Removes the entry of the session under `key`, unless its record names the owner or is about to. `is_owners` says
+    /// whether it does.
     pub(super) fn forget(&self, key: &StoreKey, is_owners: impl FnOnce() -> io::Result<bool>) -> io::Result<()> {
         let Some(folder) = Folder::find(self.root, &self.path(), false)? else {
             return Ok(());

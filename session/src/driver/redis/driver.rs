@@ -37,13 +37,15 @@ use crate::record::Record;
 /// * Every record ends by itself: its expiry is set in the same command as its content, as a moment and not as a span. One that has lost its
 ///   expiry gets it back by the next script that reads it. [`gc`](Driver::gc) has nothing to do.
 /// * What is under a session's key but is no session of this driver reads as nothing, with a warning, and is left alone.
-/// * A record says which key it belongs to. If a connection is out of step, and the server's answer is about another key, the call fails
-///   ([`DriverError::backend`]) and the connection is closed: no visitor is shown another visitor's session.
+/// * A record says which key it belongs to. If a connection is out of step, and the server's answer is about another
+///   key, the call fails ([`DriverError::backend`]) and the connection is closed: no visitor is shown another visitor's
+///   session.
 /// * It [reports changes](Driver::watch), so that a [cache](https://docs.rs/session-schema/latest/session_schema/struct.CachedDriver.html) in front of it shows at once what
 ///   another server did; see [below](RedisDriver#behind-a-cache).
-/// * An [owner](OwnerIndex)'s sessions are kept in a sorted set, which forgets what has expired and ends with its last session. Nothing depends on
-///   keyspace notifications. In a cluster, the set and a session may be on different masters, and a failover may lose the last entries of the set while the
-///   session survives. A session that is in use is added again within a minute, with its next write or prolongation.
+/// * An [owner](OwnerIndex)'s sessions are kept in a sorted set, which forgets what has expired and ends with its last
+///   session. Nothing depends on keyspace notifications. In a cluster, the set and a session may be on different
+///   masters, and a failover may lose the last entries of the set while the session survives. A session that is in use
+///   is added again within a minute, with its next write or prolongation.
 ///
 /// # URLs
 ///
@@ -53,8 +55,9 @@ use crate::record::Record;
 /// | `redis+cluster://[user:password@]host:port,host:port/` | a cluster, of which these nodes are asked first |
 /// | `redis+sentinel://[user:password@]host:port,host:port/service[/database]` | the master that these Sentinels name; for theirs, `?sentinel_password=` |
 ///
-/// `rediss` is `redis` over TLS, with the certificates that the operating system trusts. `valkey` is another name for `redis`. With `redis`,
-/// everything travels as plain text, including passwords and sessions: use `rediss` over a network that you share with others.
+/// `rediss` is `redis` over TLS, with the certificates that the operating system trusts. `valkey` is another name for
+/// `redis`. With `redis`, everything travels as plain text, including passwords and sessions: use `rediss` over a
+/// network that you share with others.
 ///
 /// # What is promised, and what is not
 ///
@@ -177,13 +180,15 @@ impl RedisDriver {
         format::parse(value, key).map_err(|_| self.out_of_step(purpose))
     }
 
-    /// The error for an answer to another command. The next answer over this connection would belong to another command, too.
+    /// The error for an answer to another command. The next answer over this connection would belong to another
+    /// command, too.
     pub(super) fn out_of_step(&self, purpose: &'static str) -> DriverError {
         self.link.close();
         of_another(purpose)
     }
 
-    /// Whether a session has to be added to its owner's set again: in a cluster, if this process has not done so lately.
+    /// Whether a session has to be added to its owner's set again: in a cluster, if this process has not done so
+    /// lately.
     fn is_to_be_noted(&self, key: &StoreKey, now: u64) -> bool {
         self.noted.as_ref().is_some_and(|noted| !noted.is_later(key, now))
     }

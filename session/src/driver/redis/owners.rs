@@ -4,8 +4,9 @@
 //! and never fewer: it is told before the record is written, and long before a touch would go beyond what it was told. Whose a session
 //! is its record says.
 //!
-//! The set may also be on another master. When a replica takes over, that master may lose the last entries of the set, even if the record is safe.
-//! So in a cluster each process adds a session that is in use to the set again [once a minute](NOTED_FOR), with the next write or prolongation.
+//! The set may also be on another master. When a replica takes over, that master may lose the last entries of the set,
+//! even if the record is safe. So in a cluster each process adds a session that is in use to the set again [once a
+//! minute](NOTED_FOR), with the next write or prolongation.
 
 use std::future::Future;
 use std::time::Duration;

@@ -78,8 +78,8 @@ impl<D: Dialect> Store<D> {
         to_millis(self.clock.now())
     }
 
-    /// Runs a statement when it is its turn. Statements of this process run in the order in which they arrived. If the database has one writer at
-    /// a time, writers wait only for other writers.
+    /// Runs a statement when it is its turn. Statements of this process run in the order in which they arrived. If the
+    /// database has one writer at a time, writers wait only for other writers.
     pub(super) async fn run(&self, statement: &Statement, values: &Values<'_>) -> sqlx::Result<Ran> {
         let turns = match statement.reads {
             true => &self.reading,
