@@ -92,9 +92,10 @@ mod model;
 /// **`#[session(flash = "until_read")]`**: a flash value that does not age before a request has read it, so that a request in the background
 /// cannot eat a message. `get`, `pull` and `snapshot` read it; `has` and `exists` do not.
 ///
-/// **`#[session(owner)]`**: the value says whose session it is, for "all sessions of user 42" and "log out everywhere else". Whatever changes the
-/// field through the schema signs somebody in or out: the session gets a new id, or ends (see `Session::set_owner`). `None` is not stored. The type is
-/// one that is stored as a string or a number, or an `Option` of one. A schema has one such field at most.
+/// **`#[session(owner)]`**: the value says whose session it is, for "all sessions of user 42" and "log out everywhere
+/// else". Whatever changes the field through the schema signs somebody in or out: the session gets a new id, or ends
+/// (see `Session::set_owner`). `None` is not stored. The type must be stored as a string or a number, or be an `Option`
+/// of such a type. A schema has at most one such field.
 ///
 /// **`#[session(alias = "old_name")]`**: a former name, which may be repeated. A value that is only there is read from there, and moved to the
 /// present name on the next change. Prefix and `rename_all` do not touch it.

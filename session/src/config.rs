@@ -60,8 +60,9 @@ pub struct Config {
     pub files: PathBuf,
     /// Minutes between two removals of expired sessions from the store; with 0 or less there are none.
     pub gc_interval: i64,
-    /// The cookie's name. Defaults to an empty name, which means `__Host-session` if `secure` is true, `path` is `/` and `domain` is unset, and
-    /// `session` otherwise. Browsers let no other host, not even a sibling domain, set a cookie whose name begins with `__Host-`.
+    /// The cookie's name. Defaults to an empty name, which means `__Host-session` if `secure` is true, `path` is `/`
+    /// and `domain` is unset, and `session` otherwise. Browsers let no other host, not even a sibling domain, set a
+    /// cookie whose name begins with `__Host-`.
     pub cookie: String,
     /// The path below which browsers send the cookie.
     pub path: String,
@@ -77,17 +78,19 @@ pub struct Config {
     /// Whether browsers send the cookie with requests from other sites: `strict`, `lax` or `none`, in any case of
     /// letters.
     pub same_site: String,
-    /// Whether browsers keep a separate cookie for each site that embeds the application (CHIPS). Needs `secure`. Defaults to `false`.
+    /// Whether browsers keep a separate cookie for each site that embeds the application (CHIPS). Needs `secure`.
+    /// Defaults to `false`.
     pub partitioned: bool,
     /// The address of the database or server that keeps the sessions, for drivers that have one.
     ///
-    /// Over a network that you share with others, have the server's certificate checked: `postgres://...?sslmode=verify-full`,
-    /// `mysql://...?ssl-mode=VERIFY_IDENTITY`, `rediss://...`. Otherwise PostgreSQL and MySQL use TLS only if the server offers it, and accept
-    /// any certificate. `redis://` does not use TLS.
+    /// Over a network that you share with others, have the server's certificate checked:
+    /// `postgres://...?sslmode=verify-full`, `mysql://...?ssl-mode=VERIFY_IDENTITY`, `rediss://...`. Otherwise
+    /// PostgreSQL and MySQL use TLS only if the server offers it, and accept any certificate. `redis://` does not use
+    /// TLS.
     #[serde(deserialize_with = "none_if_empty")]
     pub url: Option<String>,
-    /// Minutes after which a session expires even if it is used. Defaults to 43,200, which is 30 days; `None` and `Some(0)` mean no limit.
-    /// The earlier of this and `lifetime` applies.
+    /// Minutes after which a session expires even if it is used. Defaults to 43,200, which is 30 days; `None` and
+    /// `Some(0)` mean no limit. The earlier of this and `lifetime` applies.
     pub absolute_lifetime: Option<u64>,
     /// Whether the store sees session ids as they are, instead of hashed. Only for a store shared with another
     /// framework: a copy of such a store opens every session in it. So does whatever holds a store key, which is the id
@@ -97,8 +100,8 @@ pub struct Config {
     /// Keeps the sessions of this application apart from those of other applications that share its store: see
     /// [`SessionLayer::with_namespace`](crate::SessionLayer::with_namespace).
     ///
-    /// `None` and an empty `SESSION_NAMESPACE` mean the cookie's name, or no namespace if that is `__Host-session` or `session`. `Some` of an empty
-    /// string means no namespace.
+    /// `None` and an empty `SESSION_NAMESPACE` mean the cookie's name, or no namespace if that is `__Host-session` or
+    /// `session`. `Some` of an empty string means no namespace.
     pub namespace: Option<String>,
     /// Reserved for the key that will encrypt sessions in the store: setting it is an error until encryption exists.
     #[serde(deserialize_with = "none_if_empty")]

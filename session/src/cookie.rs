@@ -25,9 +25,9 @@ use crate::id::SessionId;
 #[cfg(test)]
 mod tests;
 
-/// The name of the cookie where none is set and the rules of the prefix hold: `Secure`, `Path=/`, no domain.
+/// The default name of the cookie if the rules of the prefix hold: `Secure`, `Path=/`, no domain.
 pub(crate) const HOST_NAME: &str = "__Host-session";
-/// The name of the cookie where none is set and those rules do not hold.
+/// The default name of the cookie if those rules do not hold.
 pub(crate) const PLAIN_NAME: &str = "session";
 /// Browsers drop a cookie whose name and value together have more bytes than this (RFC 6265bis section 5.6).
 const NAME_AND_VALUE_MAX: usize = 4096;
@@ -63,7 +63,7 @@ impl From<SameSite> for cookie::SameSite {
 /// Name and attributes of the session's cookie, as the application wrote them.
 #[derive(Clone, Debug)]
 pub(crate) struct CookieSettings {
-    /// `None`: the safest one that the other settings allow.
+    /// `None` means the safest name that the other settings allow.
     pub name: Option<String>,
     pub path: String,
     pub domain: Option<String>,
@@ -88,8 +88,8 @@ impl Default for CookieSettings {
 }
 
 impl CookieSettings {
-    /// The name that was set. Otherwise [`HOST_NAME`] where browsers accept it, so that no sibling domain can plant an id, and
-    /// [`PLAIN_NAME`] where they do not.
+    /// The name that was set. Otherwise [`HOST_NAME`] if browsers accept it, so that no sibling domain can plant an id,
+    /// and [`PLAIN_NAME`] if they do not.
     pub(crate) fn name(&self) -> &str {
         match &self.name {
             Some(name) => name,
@@ -318,11 +318,12 @@ pub(crate) fn candidates<'a>(
     })
 }
 
-/// How many ids of one request are looked up, each a read of the store. Cookies of a name may differ in path and domain, and the one that is
-/// alive need not come first; whoever is not signed in can cost that many reads, as with that many requests.
+/// How many ids of one request are looked up. Each costs a read of the store. Cookies of the same name may differ in
+/// path and domain, and the cookie of the live session may come later. A client that is not signed in can cause that
+/// many reads, as it could with that many requests.
 pub(crate) const CANDIDATES: usize = 8;
 
-/// The `n`th of the first [`CANDIDATES`] ids, counted from 0, where an id that comes again does not count: it leads nowhere else.
+/// The `n`th of the first [`CANDIDATES`] ids, counted from 0. Repeated ids are skipped: they lead to the same session.
 pub(crate) fn nth_distinct(ids: impl Iterator<Item = SessionId>, n: usize) -> Option<SessionId> {
     let mut ids = ids.take(CANDIDATES);
     if n == 0 {

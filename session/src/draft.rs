@@ -69,6 +69,15 @@ impl Draft {
         }
     }
 
+    /// When the session began, in milliseconds since 1970, if it says so.
+    #[inline]
+    pub(crate) fn begun(&self) -> Option<u64> {
+        match self.edits.get(key::CREATED) {
+            Some(edit) => edit.as_deref()?.as_str().parse().ok(),
+            None => self.base.begun(),
+        }
+    }
+
     /// Sets or removes what is under a key, whether it is flash or not.
     pub(crate) fn set(&mut self, key: &Arc<str>, value: Option<Json>) {
         self.lists.remove(key);

@@ -34,12 +34,13 @@ impl Backend {
         Err(busy())
     }
 
-    /// Where the notice about the sessions of an owner is put up.
+    /// The key of the notice about the sessions of an owner.
     fn lease_of_owner(&self, owner: &str) -> StoreKey {
         lease::of_owner(&self.namespace.owner_in_store(owner))
     }
 
-    /// `except` is the id as it stands: where another request has given that session a new id, whoever has that one may not be the visitor.
+    /// Only the id `except` itself is spared. If another request has given that session a new id, the new id may belong
+    /// to somebody else.
     async fn end_all(&self, owner: &str, except: Option<SessionId>) -> Result<u64> {
         let except = except.map(|id| self.key_of(&id));
         self.store

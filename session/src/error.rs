@@ -16,9 +16,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The error is opaque: ask [`kind`](Error::kind) what to do about it. Its texts name keys and Rust
 /// types, never ids or stored values.
 ///
-/// With the feature `axum` it is a response with the [`status`](Error::status) of its kind and an empty body. What happened is in the log.
-/// Every response that the library makes itself, this one included, has the [`ErrorKind`] as an extension. So
-/// `axum::middleware::map_response` outside the [`SessionLayer`](crate::SessionLayer) can turn it into the application's own page.
+/// With the feature `axum` it is a response with the [`status`](Error::status) of its kind and an empty body. What
+/// happened is in the log. Every response that the library makes itself, this one included, has the [`ErrorKind`] as an
+/// extension. So `axum::middleware::map_response` outside the [`SessionLayer`](crate::SessionLayer) can turn it into
+/// the application's own page.
 ///
 /// It is one pointer, so that a `Result` of what can go wrong is hardly larger than what goes well.
 pub struct Error(Box<Reason>);
@@ -51,15 +52,16 @@ pub enum ErrorKind {
     Committed,
     /// The session has grown larger than the layer allows.
     TooLarge,
-    /// Another request has been using the session exclusively for longer than this one may wait, or has given it a new id during the wait.
+    /// Another request has been using the session exclusively for longer than this one may wait, or has given it a new
+    /// id during the wait.
     Busy,
     /// The session has been given a new id or another owner since the request loaded it. These changes were not saved. What an earlier `save` of the
     /// request stored stays. Trying again helps.
     Superseded,
     /// A sign-in was refused, because the session that the request loaded has ended. Nobody was signed in.
     SignInRefused,
-    /// The application is not set up correctly: a handler's route has no [`SessionLayer`](crate::SessionLayer), or it has two that keep
-    /// different sessions in cookies of the same name.
+    /// The application is not set up correctly: a handler's route has no [`SessionLayer`](crate::SessionLayer), or it
+    /// has two that keep different sessions in cookies of the same name.
     Unsupported,
 }
 
@@ -99,7 +101,8 @@ impl Error {
     ///
     /// * 503 if the store is out of reach, or too many requests save the same session.
     /// * 423 if another request has the session exclusively.
-    /// * 409 if the session has been given a new id that this request must not follow, has been given another owner, or has ended.
+    /// * 409 if the session has been given a new id that this request must not follow, has been given another owner, or
+    ///   has ended.
     /// * 500 otherwise.
     pub fn status(&self) -> StatusCode {
         self.kind().status()
@@ -119,7 +122,8 @@ impl Error {
         )
     }
 
-    /// A save that was refused. `kind` is [`Superseded`](ErrorKind::Superseded) or [`SignInRefused`](ErrorKind::SignInRefused).
+    /// A save that was refused. `kind` is [`Superseded`](ErrorKind::Superseded) or
+    /// [`SignInRefused`](ErrorKind::SignInRefused).
     pub(crate) fn refused(kind: ErrorKind) -> Self {
         Self::new(
             kind,

@@ -1,11 +1,14 @@
 //! When a session expires.
 //!
-//! * Idle: so long after it was last used; the layer's lifetime, or the session's own ([`Expiry`]), kept in its payload.
-//! * At a moment of its own, kept there too.
-//! * Absolute, where the layer has such a limit: so long after it began, which is kept in the payload too. It caps the others.
+//! * Idle: a certain time after it was last used. This is the layer's lifetime, or the session's own ([`Expiry`]), kept
+//!   in its payload.
+//! * At a fixed time of its own, kept there too.
+//! * Absolute, if the layer has such a limit: a certain time after it began. When it began is kept in the payload too.
+//!   This limit caps the others.
 //!
-//! The earliest of these is the record's expiry; expired means that this moment has come. To spare the store and the browser
-//! a message with every request, an expiry is moved only when a tenth of the idle lifetime has gone by since it was last moved.
+//! The earliest of these is the record's expiry; a session has expired when that time has come. To spare the store and
+//! the browser a message with every request, an expiry is moved only when a tenth of the idle lifetime has gone by
+//! since it was last moved.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,15 +18,16 @@ use crate::draft::Draft;
 use crate::payload::{Json, Payload, key};
 use crate::record::Record;
 
-/// How long one session lives, whatever the layer says: see [`Session::set_expiry`](crate::Session::set_expiry).
+/// Overrides how long one session lives: see [`Session::set_expiry`](crate::Session::set_expiry).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Expiry {
-    /// So long after it was last used. The browser keeps the cookie as long.
+    /// Expires this long after the session was last used. The browser keeps the cookie as long.
     Idle(Duration),
-    /// At this moment, however much it is used. The browser keeps the cookie until then. Exact to the millisecond.
+    /// Expires at this time, however much the session is used. The browser keeps the cookie until then. Exact to the
+    /// millisecond.
     At(SystemTime),
-    /// In the browser, when it is closed. In the store as long after its last use as all sessions of the layer.
+    /// Expires when the browser is closed. In the store, the session has the idle lifetime of the layer.
     OnClose,
 }
 
@@ -31,12 +35,13 @@ pub enum Expiry {
 const ON_CLOSE: &str = r#""close""#;
 
 impl Expiry {
-    /// The JSON text under [`key::LIFETIME`]. An idle lifetime is a number of milliseconds, rounded up; a moment is no number, so that a store which prolongs
-    /// sessions when it reads them leaves it alone though it knows of numbers only.
+    /// The JSON text under [`key::LIFETIME`]. An idle lifetime is a number of milliseconds, rounded up. A fixed time is
+    /// not a number: a store that prolongs sessions when it reads them understands only numbers, and so leaves a fixed
+    /// time alone.
     pub(crate) fn to_json(self) -> String {
         match self {
             Self::Idle(lifetime) => {
-                // Not beyond the end of time: numbers up to there are read back whatever program writes them.
+                // Not beyond the latest time: numbers up to that are read back correctly, whichever program wrote them.
                 let longest = u128::from(to_millis(end_of_time()));
                 lifetime.as_nanos().div_ceil(1_000_000).min(longest).to_string()
             }
@@ -45,7 +50,7 @@ impl Expiry {
         }
     }
 
-    /// What a stored text says; nothing where it is of another shape.
+    /// Reads a stored text. `None` if it has another shape.
     #[inline]
     pub(crate) fn of_json(stored: Option<&str>) -> Option<Self> {
         let stored = stored?;
@@ -72,9 +77,12 @@ pub(crate) fn to_millis(time: SystemTime) -> u64 {
 }
 
 pub(crate) fn from_millis(text: &str) -> Option<SystemTime> {
-    text.parse()
-        .ok()
-        .map(|millis| after(SystemTime::UNIX_EPOCH, Duration::from_millis(millis)))
+    text.parse().ok().map(time_of_millis)
+}
+
+#[inline]
+fn time_of_millis(millis: u64) -> SystemTime {
+    after(SystemTime::UNIX_EPOCH, Duration::from_millis(millis))
 }
 
 impl Settings {
@@ -94,7 +102,7 @@ impl Settings {
             return expiry;
         };
         // A session that is not stored yet begins now.
-        let begun = draft.get(key::CREATED).and_then(from_millis).unwrap_or(now);
+        let begun = draft.begun().map_or(now, time_of_millis);
         expiry.min(after(begun, absolute))
     }
 
@@ -105,7 +113,7 @@ impl Settings {
         }
     }
 
-    /// The expiry to write, if it is worth moving from where it is. What the session's own expiry makes of it always is.
+    /// The expiry to write, if it is worth moving. A change that comes from the session's own expiry always is.
     #[inline]
     pub(crate) fn moved_expiry(&self, record: &Record, draft: &Draft, now: SystemTime) -> Option<SystemTime> {
         let text = draft.get(key::LIFETIME);
@@ -130,18 +138,15 @@ impl Settings {
     pub(crate) fn is_past_deadline(&self, payload: &Payload, now: SystemTime) -> bool {
         let deadline = self
             .absolute_lifetime
-            .and_then(|_| self.deadline(payload.get(key::CREATED)));
+            .zip(payload.begun())
+            .map(|(lifetime, begun)| after(time_of_millis(begun), lifetime));
         deadline.is_some_and(|deadline| now >= deadline)
     }
 
-    fn deadline(&self, created: Option<&str>) -> Option<SystemTime> {
-        Some(after(from_millis(created?)?, self.absolute_lifetime?))
-    }
-
-    /// Whether it matters when the session began, and is not known.
+    /// Whether the time at which the session began matters and is not known.
     #[inline]
     pub(crate) fn is_undated(&self, draft: &Draft) -> bool {
-        self.absolute_lifetime.is_some() && draft.get(key::CREATED).and_then(from_millis).is_none()
+        self.absolute_lifetime.is_some() && draft.begun().is_none()
     }
 
     /// Notes when the session began, if that matters and is not known.

@@ -65,7 +65,8 @@
 //! * A wrong key, or a value of a wrong type, does not compile.
 //! * Concurrent requests of one visitor lose nothing, without locks: see [`guide::concurrency`].
 //! * A session that was destroyed stays destroyed; a slow request neither revives it nor sets its cookie again.
-//! * A sign-in gives the session a new id. Nobody who knew the old one reads or writes what follows, and nothing of one owner is left to the next.
+//! * A sign-in gives the session a new id. The old id neither reads nor changes the session any more. No data of one
+//!   owner is left to the next.
 //! * A copy of the store opens no session: it holds hashes of ids.
 //! * A request that does not use its session costs a look at its headers; a visitor who stores nothing gets no cookie and no record.
 //! * Ids, keys of the store and values never reach a log, an error or `Debug`.

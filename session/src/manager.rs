@@ -185,8 +185,11 @@ impl SessionManager {
         });
     }
 
-    /// Registers a driver under a name, for `Config::driver` and [`driver`](SessionManager::driver). The factory runs once, when the driver is first asked
-    /// for; if it fails, or is not done within a minute, again the next time. A name that is taken, even by a driver of this crate, has the new meaning from now on.
+    /// Registers a driver under a name, for `Config::driver` and [`driver`](SessionManager::driver).
+    ///
+    /// The factory runs once, when the driver is first asked for. If it fails, or takes longer than a minute, it runs
+    /// again the next time. If the name is taken, even by a driver of this crate, the new driver replaces the old one
+    /// from now on.
     pub fn extend<F, Fut, D>(&self, name: impl Into<String>, factory: F)
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -244,7 +247,7 @@ impl SessionManager {
     ///
     /// # Errors
     ///
-    /// When there is none of that name, or it cannot be made or opened within a minute each.
+    /// If there is no driver of that name, or if making it or opening it fails or takes longer than a minute.
     pub async fn driver(&self, name: Option<&str>) -> Result<Arc<dyn Driver>, ConfigError> {
         Ok(self.store(name).await?.driver().clone())
     }

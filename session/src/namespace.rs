@@ -17,8 +17,9 @@ const SEPARATOR: char = '\u{1f}';
 /// raw              id                       42               <US>a<US>b
 /// ```
 ///
-/// A name contains no separator (`<US>`, U+001F), so owners of different applications are never written the same way. Without a name, an owner
-/// that contains no separator is written unchanged, so a store from before there were namespaces still works.
+/// A name contains no separator (`<US>`, U+001F), so owners of different applications are never written the same way.
+/// Without a name, an owner that contains no separator is written unchanged, so a store from before there were
+/// namespaces still works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Namespace {
     Nameless,

@@ -70,6 +70,8 @@ struct Index {
     entries: Vec<Entry>,
     /// Where the entries are that are bookkeeping.
     reserved: Range<usize>,
+    /// What [`key::CREATED`] says, which each load asks for.
+    begun: Option<u64>,
 }
 
 /// Where an entry stands in the text. Offsets of 32 bits: a payload of 4 GiB does not count as one.
@@ -167,6 +169,7 @@ impl Payload {
         static EMPTY: Index = Index {
             entries: Vec::new(),
             reserved: 0..0,
+            begun: None,
         };
         match &self.0 {
             Some(shared) => shared.index.get_or_init(|| Index::read(&shared.text)).as_ref(),
@@ -194,6 +197,12 @@ impl Payload {
     #[inline]
     pub(crate) fn text_at(&self, key: &str) -> Option<Text> {
         self.entry(key).map(|entry| Text::Part(self.clone(), entry.value))
+    }
+
+    /// When the session began, in milliseconds since 1970, if it says so.
+    #[inline]
+    pub(crate) fn begun(&self) -> Option<u64> {
+        self.index()?.begun
     }
 
     /// Whether flash keys are listed. Few sessions have some.
@@ -317,10 +326,21 @@ impl Index {
         entries.dedup_by(|next, kept| next.key(text.as_bytes()) == kept.key(text.as_bytes()));
         let first = entries.partition_point(|entry| entry.key(text.as_bytes()) < b"_".as_slice());
         let count = entries[first..].iter().take_while(|entry| entry.is_reserved()).count();
-        Some(Self {
+        Some(Self::new(entries, first..first + count, text.as_bytes()))
+    }
+
+    fn new(entries: Vec<Entry>, reserved: Range<usize>, text: &[u8]) -> Self {
+        let begun = find(&entries[reserved.clone()], text, key::CREATED.as_bytes())
+            .ok()
+            .and_then(|at| {
+                let (start, end) = entries[reserved.start + at].value;
+                str::from_utf8(&text[start as usize..end as usize]).ok()?.parse().ok()
+            });
+        Self {
             entries,
-            reserved: first..first + count,
-        })
+            reserved,
+            begun,
+        }
     }
 }
 
@@ -504,10 +524,7 @@ impl Writer {
 
     fn finish(mut self) -> Payload {
         self.text.push(b'}');
-        let index = Index {
-            entries: self.entries,
-            reserved: self.reserved,
-        };
+        let index = Index::new(self.entries, self.reserved, &self.text);
         // A text of 4 GiB or more has no index and reads as corrupt; the layer's limit is far below it.
         let index = u32::try_from(self.text.len()).ok().map(|_| index);
         Payload(Some(Arc::new(Shared {

@@ -16,7 +16,7 @@ pub struct Record {
     expires_at: SystemTime,
     owner: Option<Arc<str>>,
     version: Version,
-    /// It comes from a cache, so the store may have another one by now.
+    /// The record comes from a cache, so the store may have another one by now.
     cached: bool,
 }
 
@@ -43,7 +43,7 @@ impl Record {
         self
     }
 
-    /// Whether it was taken from a cache: then nobody knows whether the store still had it when it was read.
+    /// Whether the record was taken from a cache. Then it is unknown whether the store still had it when it was read.
     pub(crate) fn is_cached(&self) -> bool {
         self.cached
     }

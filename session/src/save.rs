@@ -1,7 +1,8 @@
 //! How what a request changed reaches the store.
 //!
 //! * Every write is a compare-and-swap. On a conflict the changes are replayed on the newer record, after a random pause that grows.
-//! * A new id is a boundary ([`follow`]): changes cross it only where the same owner stands on both sides, and are refused otherwise.
+//! * A new id is a boundary ([`follow`]): changes cross it only if the session has the same owner before and after.
+//!   Otherwise they are refused.
 //! * A session that has ended stays ended: changes to it are dropped.
 
 mod follow;
@@ -42,9 +43,9 @@ pub(crate) struct Job {
     pub(crate) id: Option<SessionId>,
     pub(crate) invalidations: u32,
     pub(crate) ended: Option<Box<Ended>>,
-    /// That session stays, because it has another owner now: the browser may have its cookie.
+    /// The session stays, because it has another owner now. The browser may have its cookie.
     pub(crate) was_anothers: bool,
-    /// Where the other ids of the request lead, for a session that was ended.
+    /// The sessions that the other ids of the request lead to, if the handler ended the session.
     pub(crate) other_places: Vec<Arc<Place>>,
     pub(crate) plan: Plan,
     pub(crate) changes: Changes,
@@ -62,7 +63,7 @@ pub(crate) struct Ended {
 
 pub(crate) enum Plan {
     Nothing,
-    /// The session has ended, or goes by an id that the request was not given: its changes are dropped.
+    /// The session has ended, or has an id that the request was not given. Its changes are dropped.
     Drop,
     Create {
         id: SessionId,
@@ -82,7 +83,8 @@ pub(crate) enum Plan {
         stored: Stored,
         until: SystemTime,
     },
-    /// The browser is to be told about a session whose fate was last known some time ago: see [`rolling`](crate::rolling).
+    /// The response is to set the cookie of a session that was last looked up some time ago: see
+    /// [`rolling`](crate::rolling).
     Confirm {
         stored: Stored,
         since: Option<Instant>,
@@ -107,13 +109,14 @@ impl Plan {
 /// What has become of the session.
 pub(crate) enum Outcome {
     AsItWas,
-    /// It is stored like this, under an id that the request was given.
+    /// The session is stored like this, under an id that the request was given.
     Stored(Stored),
-    /// It goes by an id that another request was given. What there was to save is merged into it; this is what the request has seen.
+    /// The session has an id that another request was given. The changes are merged into it. This is what the request
+    /// has seen.
     Merged(Stored),
     /// The request has a session of its own in which nothing is stored yet.
     Empty,
-    /// It is gone: another request ended it, or it expired.
+    /// The session is gone: another request ended it, or it expired.
     Gone,
     /// Nothing was saved, and trying again does not help.
     Refused(ErrorKind),
@@ -139,7 +142,7 @@ impl Backend {
             Plan::Confirm { stored, since } => Box::pin(self.confirm(stored.clone(), *since, job.now)).await?,
         };
         Ok(match outcome {
-            // Nobody is told "Welcome" who is not signed in.
+            // A visitor who is not signed in must not be told "Welcome".
             Outcome::Gone | Outcome::Refused(_) if changes.names_owner() => Outcome::Refused(ErrorKind::SignInRefused),
             Outcome::Merged(seen)
                 if changes.names_owner()
@@ -185,7 +188,8 @@ impl Backend {
                 Ok(Written::Done(version)) => return Ok(Stored::new(place, record.clone().with_version(version))),
                 Ok(Written::Conflict(_) | Written::Gone) => {}
                 Err(error) => {
-                    // It may be stored all the same, and would be listed among its owner's sessions. What fails now expires.
+                    // The record may be stored all the same, and would be listed among its owner's sessions. If its
+                    // removal fails, it expires.
                     if record.owner().is_some() {
                         self.limited().destroy(&place.key).await.ok();
                     }
@@ -209,7 +213,7 @@ impl Backend {
             let expected = Expected::Version(target.record.version());
             match self.limited().write(&target.key, &new, expected).await? {
                 Written::Done(_) if target.moved => {
-                    // The request goes on with what it has seen, and finds the way again from where it came.
+                    // The request goes on with what it has seen. Its next save follows the mark again.
                     let seen = record.with_version(stored.record.version());
                     return Ok(Outcome::Merged(stored.with_record(seen)));
                 }
@@ -232,9 +236,9 @@ impl Backend {
         Err(conflict())
     }
 
-    /// Where many requests of this process save one session at once, they do so one after the other once they have met. If each tried again by
-    /// itself, nearly all would have read what another one has replaced by the time the store gets to them. After such a wait `newer` is outdated. A
-    /// request that waits in vain goes on without a turn: nothing depends on it but efficiency.
+    /// Requests of this process that save the same session and have met a conflict take turns. If each tried again by
+    /// itself, nearly all of them would have read a record that is replaced before the store gets to them. After such a
+    /// wait `newer` is outdated. A request that waits in vain goes on without a turn: turns matter only for efficiency.
     async fn turn_to_save(&self, key: &StoreKey, newer: &mut Option<Record>) -> Option<Turn> {
         let turns = self.store.saves.of(key);
         if let Some(turn) = turns.try_take() {
@@ -244,7 +248,8 @@ impl Backend {
         timeout(self.settings.store_timeout, turns.take()).await.ok()
     }
 
-    /// Moves an expiry. Only the store knows whether the session has ended or goes by another id; then the cookie must not be renewed.
+    /// Moves an expiry. Only the store knows whether the session has ended or has another id. In both cases the cookie
+    /// must not be renewed.
     async fn touch(&self, stored: Stored, mut until: SystemTime, now: SystemTime) -> Result<Outcome> {
         for _ in 0..ATTEMPTS {
             if !self.limited().touch(&stored.key, until).await? {
@@ -269,7 +274,7 @@ impl Backend {
     async fn newer(&self, key: &StoreKey, sent_along: Option<Record>, attempt: u32) -> Result<Option<Record>> {
         tracing::debug!(target: "session_schema", attempt, "write conflict, retrying");
         match sent_along {
-            // The first time the record that the store sent along is good enough.
+            // The first time, the record that the store sent along is recent enough.
             Some(newer) if attempt == 0 => Ok(Some(newer)),
             _ => {
                 pause(attempt).await;
@@ -297,7 +302,7 @@ pub(crate) fn emptied() -> Record {
     Record::new(b"{}".to_vec(), SystemTime::UNIX_EPOCH)
 }
 
-/// Lets others go first, for a random time that grows with each attempt.
+/// Pauses to let others go first, for a random time that grows with each attempt.
 pub(crate) async fn pause(attempt: u32) {
     let longest = PAUSE.min(Duration::from_millis(1 << attempt.min(10)));
     let pause = longest.mul_f64(fastrand::f64());

@@ -111,7 +111,8 @@ struct Slot {
     busy: Option<Work>,
     /// A load that may fail has begun: the response depends on the session even if that leaves no state.
     load_begun: bool,
-    /// The response may never be seen, or the request does not count as activity. It ages no flash and prolongs nothing.
+    /// The response may never be seen, or the request does not count as activity. It ages no flash and prolongs
+    /// nothing.
     speculative: bool,
     /// Made when it is first needed.
     state: Option<Box<State>>,
@@ -255,7 +256,8 @@ impl Session {
 
     /// Replaces everything that the application has stored by `content`. The CSRF token stays.
     ///
-    /// If the session has an owner, this ends it, as [`invalidate`](Session::invalidate) does, and begins another with `content`.
+    /// If the session has an owner, this ends it, as [`invalidate`](Session::invalidate) does, and begins another with
+    /// `content`.
     ///
     /// # Errors
     ///
@@ -440,7 +442,8 @@ impl Session {
 
     /// Returns what the store sees of the [id](Session::id): the key of the session's record.
     ///
-    /// The id cannot be derived from it. The exception is [`Config::raw_ids`](crate::Config::raw_ids), with which it *is* the id.
+    /// The id cannot be derived from it. The exception is [`Config::raw_ids`](crate::Config::raw_ids), with which it
+    /// *is* the id.
     ///
     /// # Panics
     ///
@@ -472,7 +475,8 @@ impl Session {
 
     /// Gives the session a new id and a new CSRF token, and keeps the data. The old id stops working.
     ///
-    /// A sign-in through the [owner](Session::set_owner) does this by itself. Call it whenever a visitor gains rights in another way
+    /// A sign-in through the [owner](Session::set_owner) does this by itself. Call it whenever a visitor gains rights
+    /// in another way
     /// ([OWASP](https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html#renew-the-session-id-after-any-privilege-level-change)).
     ///
     /// If another request has already given the session a new id, this request does not share that id: see
@@ -488,8 +492,8 @@ impl Session {
         self.change(State::regenerate)
     }
 
-    /// Ends the session: destroys its record, removes the data, and gives up the id. If the request came with several cookies of the same name,
-    /// every other live session among them ends as well.
+    /// Ends the session: destroys its record, removes the data, and gives up the id. If the request came with several
+    /// cookies of the same name, every other live session among them ends as well.
     ///
     /// Data stored afterwards begins a new session.
     ///
@@ -500,10 +504,11 @@ impl Session {
         self.change(State::invalidate)
     }
 
-    /// Overrides the idle lifetime for this session ("remember me"): the same as `set_expiry(Some(Expiry::Idle(lifetime)))`.
+    /// Overrides the idle lifetime for this session ("remember me"): the same as
+    /// `set_expiry(Some(Expiry::Idle(lifetime)))`.
     ///
-    /// The layer's [absolute lifetime](crate::SessionLayer::with_absolute_lifetime), 30 days by default, still ends the session. Raise that limit
-    /// for a longer lifetime.
+    /// The layer's [absolute lifetime](crate::SessionLayer::with_absolute_lifetime), 30 days by default, still ends the
+    /// session. Raise that limit for a longer lifetime.
     ///
     /// # Errors
     ///
@@ -512,10 +517,12 @@ impl Session {
         self.set_expiry(Some(Expiry::Idle(lifetime)))
     }
 
-    /// Overrides how long this session and its cookie live. `None` restores the lifetime of the layer. The setting is stored with the session.
+    /// Overrides how long this session and its cookie live. `None` restores the lifetime of the layer. The setting is
+    /// stored with the session.
     ///
-    /// An absolute lifetime of the layer still ends the session if that is earlier. A lifetime of zero, or a time in the past, ends the session
-    /// as soon as it is saved. An expiry alone causes no record: in a session that stores nothing else it has no effect.
+    /// An absolute lifetime of the layer still ends the session if that is earlier. A lifetime of zero, or a time in
+    /// the past, ends the session as soon as it is saved. An expiry alone causes no record: in a session that stores
+    /// nothing else it has no effect.
     ///
     /// # Errors
     ///
@@ -529,8 +536,8 @@ impl Session {
         self.read(State::expiry).flatten()
     }
 
-    /// Returns when the session expires. If nothing is stored yet, or this request has changed the session, returns when it would expire if it
-    /// were saved now.
+    /// Returns when the session expires. If nothing is stored yet, or this request has changed the session, returns
+    /// when it would expire if it were saved now.
     ///
     /// Using the session prolongs it, but not before a tenth of the idle lifetime has gone by.
     pub fn expires_at(&self) -> SystemTime {
@@ -553,23 +560,27 @@ impl Session {
 
     /// Sets the owner of the session: who is signed in. An `owner` field of a schema does this by itself.
     ///
-    /// The manager finds all sessions of an owner: see [`SessionManager::sessions_of`](crate::SessionManager::sessions_of).
+    /// The manager finds all sessions of an owner: see
+    /// [`SessionManager::sessions_of`](crate::SessionManager::sessions_of).
     ///
-    /// * If the session had no owner, this is a sign-in. The session gets a new id, as with [`regenerate`](Session::regenerate), and keeps its
-    ///   data.
-    /// * If the session had another owner, or `owner` is `None`, it ends, as with [`invalidate`](Session::invalidate), together with the data of
-    ///   its owner. What this request has changed and not yet saved goes into the next session.
+    /// * If the session had no owner, this is a sign-in. The session gets a new id, as with
+    ///   [`regenerate`](Session::regenerate), and keeps its data.
+    /// * If the session had another owner, or `owner` is `None`, it ends, as with [`invalidate`](Session::invalidate),
+    ///   together with the data of its owner. What this request has changed and not yet saved goes into the next
+    ///   session.
     /// * If the session already has this owner, nothing changes, and there is no new id.
     ///
     /// # Errors
     ///
-    /// Those of every [change](Session#errors). Saving fails with [`ErrorKind::SignInRefused`](crate::ErrorKind::SignInRefused) if the session
-    /// has ended since it was loaded and `owner` is the owner that it had.
+    /// Those of every [change](Session#errors). Saving fails with
+    /// [`ErrorKind::SignInRefused`](crate::ErrorKind::SignInRefused) if the session has ended since it was loaded and
+    /// `owner` is the owner that it had.
     pub fn set_owner(&self, owner: Option<&str>) -> Result<()> {
         self.name_owner(owner, |_| Ok(()))
     }
 
-    /// Sets the owner and stores the owner field in one step, because a task with a clone of the session may save it at any moment.
+    /// Sets the owner and stores the owner field in one step, because a task with a clone of the session may save it at
+    /// any moment.
     pub(crate) fn name_owner(&self, owner: Option<&str>, store: impl Fn(&mut State) -> Result<()>) -> Result<()> {
         let ends = |state: &State| state.is_ended_by(owner);
         let name = |state: &mut State| {
@@ -685,7 +696,8 @@ impl fmt::Debug for Session {
     }
 }
 
-/// The keys, if none of them is reserved. Collected once, and not under the lock, because `AsRef` is the application's code.
+/// The keys, if none of them is reserved. Collected once, and not under the lock, because `AsRef` is the application's
+/// code.
 fn writable(keys: impl IntoIterator<Item: AsRef<str>>) -> Result<Vec<Arc<str>>> {
     let keys = keys.into_iter().map(|key| match key.as_ref() {
         reserved if is_reserved(reserved) => Err(Error::reserved_key(reserved)),

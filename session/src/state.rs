@@ -1,11 +1,13 @@
 //! What a request knows of its session: where it came from, what was changed, what the store is still to be told.
 //!
-//! Waiting (not loaded: changes are kept) -> started. A started session is *fresh* (no record), *stored*, or *lost* (its record is gone, or
-//! was found to go by an id that this request was not given: changes are dropped). A session that another request gives a new id while this one
-//! runs stays *stored* as this request has seen it: what is under the new id is not read.
-//! A session whose store could not be read may be lost and *read-only*, if the layer says so. It can be loaded anew.
+//! Waiting (not loaded: changes are kept) -> started. A started session is *fresh* (no record), *stored*, or *lost*
+//! (its record is gone, or was found under an id that this request was not given: changes are dropped). If another
+//! request gives the session a new id while this one runs, it stays *stored* as this request has seen it: what is under
+//! the new id is not read. A session whose store could not be read may be lost and *read-only*, if the layer says so.
+//! It can be loaded anew.
 //!
-//! The owner of a session decides what crosses a new id, so a change of owner is more than a change of data ([`owner`]).
+//! The owner of a session decides which changes are carried over to a new id, so a change of owner is more than a
+//! change of data ([`owner`]).
 
 mod afterwards;
 mod changing;
@@ -43,9 +45,9 @@ enum Origin {
 /// A session that is gone for this request.
 #[derive(Default)]
 struct Lost {
-    /// As this request has seen it. Where it goes by another id, a handler that ends it ends it there.
+    /// The session as this request has seen it. If it has another id now, a handler that ends it ends it under that id.
     seen: Option<Stored>,
-    /// Changes were not dropped but refused, and the response is to say so.
+    /// Changes were refused, not just dropped, and the response will say so.
     refused: Option<ErrorKind>,
 }
 
@@ -80,14 +82,14 @@ pub(crate) struct State {
     shown: Table<Text>,
     /// Flash that ages when this request saves.
     passing: Passing,
-    /// The stored session is to go by `id`.
+    /// The stored session is to get `id`.
     regenerated: bool,
     /// The session that the handler ended; before loading, that it is to be ended.
     ended: Option<Box<Ended>>,
     end_what_is_found: bool,
     /// How often the handler ended a session.
     invalidations: u32,
-    /// It has ended one that was stored.
+    /// The handler has ended a session that was stored.
     has_ended: bool,
     /// It had an owner at some time in this request, so its response may show what is theirs.
     had_owner: bool,
@@ -100,7 +102,7 @@ pub(crate) struct State {
     /// The response may never be seen: what is read by it has not been read.
     speculative: bool,
     cookie: CookieChange,
-    /// What is to be said once the session's lock is free.
+    /// What is left to do once the session's lock is free.
     events: Vec<Event>,
 }
 

@@ -27,7 +27,8 @@ use crate::turn::{self, Stripes};
 /// How long a call may take that concerns all sessions of an owner. A store without a list of them looks at every session; whoever
 /// pressed "log out everywhere else" waits no longer than this, and no proxy in between does either.
 const OWNERS: Duration = Duration::from_secs(60);
-/// How many times the limit a call may take that waits for its turn behind others, each of which the store answers.
+/// How many times the limit a call may take in total, if it waits for its turn while the store answers the calls before
+/// it.
 const WITH_TURN: u32 = 6;
 /// How long making a driver may take, and how long opening it. Opening goes on when the request that began it has been answered, because making a table may take its time; but a store that
 /// has lost the connection unnoticed must be opened anew one day.
@@ -271,7 +272,7 @@ pub(crate) struct Call<'a, T> {
     permit: Option<Result<Permit<'a>, DriverError>>,
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
-    /// When it is too late in any case, for a call that has waited for its turn.
+    /// When a call that waits for its turn fails in any case.
     latest: Option<Instant>,
 }
 

@@ -1,11 +1,11 @@
-//! A map by key that costs hardly anything while it is small, as it is in most sessions.
+//! A map by key that is cheap while it is small, as it is in most sessions.
 
 use std::collections::{BTreeMap, btree_map};
 use std::iter::FusedIterator;
 use std::slice;
 use std::sync::Arc;
 
-/// So many entries are inserted into a list as fast as into a tree.
+/// Up to this many entries, a list is as fast to insert into as a tree.
 const FEW: usize = 32;
 
 /// Entries in the order of their keys: in a list, or, once there are many, in a tree.

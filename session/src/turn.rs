@@ -1,8 +1,10 @@
-//! Turns at a store that serves a few calls at a time, such as a pool of connections, or SQLite with its one writer.
+//! Turns at a store that serves only a few calls at a time, such as a pool of connections, or SQLite with its one
+//! writer.
 //!
-//! A call that waits behind others of this process is not kept waiting by the store, as long as the store answers those. The layer's time limit
-//! for a call that waits therefore begins again with each answer that one of the others gets: see [`observe`]. A store that hangs answers
-//! nobody, so the calls that wait fail with those that have their turn. How long that may go on in all is bounded, too.
+//! If a call waits behind others of this process, and the store answers those, the wait is not the store's fault. So
+//! the layer's time limit for a waiting call starts again with each answer that one of the others gets: see
+//! [`observe`]. A store that hangs answers no call, so the waiting calls fail with those that have their turn. The
+//! total wait is limited, too.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -20,7 +22,8 @@ thread_local! {
     static LAST_ANSWER: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Polls a call. Says when the store last answered one of those before it, if it waits for its turn or has just got it.
+/// Polls a call. If the call waits for its turn or has just got it, returns when the store last answered one of the
+/// calls before it.
 pub(crate) fn observe<T>(poll: impl FnOnce() -> T) -> (T, Option<Instant>) {
     LAST_ANSWER.set(None);
     let polled = poll();
@@ -92,7 +95,7 @@ pub(crate) struct Stripes {
 }
 
 impl Stripes {
-    /// So many that sessions which share one, and wait for each other, hardly ever meet.
+    /// Enough queues that sessions rarely share one and wait for each other.
     pub(crate) fn new(count: usize) -> Self {
         Self {
             queues: (0..count).map(|_| Arc::new(Turns::new(1))).collect(),

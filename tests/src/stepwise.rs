@@ -208,7 +208,7 @@ impl Stage {
         gate.open.acquire().await.expect("gates are never closed").forget();
     }
 
-    /// Whoever asks for the report of a task waits for this.
+    /// Keeps the report of a task for the callers that wait for it.
     fn reported(&self, name: &str, done: Vec<Done>) {
         let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
         reports.insert(name.to_owned(), done);

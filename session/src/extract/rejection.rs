@@ -76,8 +76,9 @@ impl From<LoadFailed> for SessionRejection {
     }
 }
 
-/// 500 for a missing layer, 503 or 500 for a store that fails, 423 where another request has the session exclusively; never a detail. The
-/// [`ErrorKind`] is an extension of the response, [`ErrorKind::Unsupported`] for a missing layer.
+/// 500 for a missing layer, 503 or 500 if the store fails, 423 if another request has the session exclusively. The
+/// response never contains details. It has the [`ErrorKind`] as an extension, which is [`ErrorKind::Unsupported`] for a
+/// missing layer.
 impl IntoResponse for SessionRejection {
     fn into_response(self) -> Response {
         match self {
@@ -99,7 +100,7 @@ impl IntoResponse for LoadFailed {
     }
 }
 
-/// A response without a body, and the kind as an extension, of which the application may make a page.
+/// A response without a body. The kind is an extension, so that the application can turn the response into a page.
 fn refusal(kind: ErrorKind) -> Response {
     let mut response = kind.status().into_response();
     response.extensions_mut().insert(kind);

@@ -1,11 +1,11 @@
-//! What a response tells the caches between server and browser.
+//! Headers for the caches between server and browser.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::{CACHE_CONTROL, Entry, VARY};
 use http::{HeaderMap, HeaderValue};
 
-/// Adds `Cookie` to what the response varies by.
+/// Adds `Cookie` to the `Vary` header.
 pub(super) fn vary_by_cookie(headers: &mut HeaderMap) {
     const COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
     let mut vary = match headers.entry(VARY) {
@@ -29,8 +29,8 @@ pub(super) fn vary_by_cookie(headers: &mut HeaderMap) {
     }
 }
 
-/// Keeps a page of somebody who is signed in out of every cache, the browser's own too, so that after a sign-out the back button shows
-/// nothing. What the handler has said stands.
+/// Keeps a signed-in visitor's page out of every cache, including the browser's own, so that the back button shows
+/// nothing after a sign-out. A `Cache-Control` that the handler has set stays.
 pub(super) fn store_nothing_by_default(headers: &mut HeaderMap) {
     let unsaid = headers.entry(CACHE_CONTROL);
     unsaid.or_insert(HeaderValue::from_static("no-store"));
@@ -38,8 +38,8 @@ pub(super) fn store_nothing_by_default(headers: &mut HeaderMap) {
 
 /// Keeps a response that sets the session's cookie out of shared caches, which would give one visitor's session to everybody.
 ///
-/// `public` and `s-maxage` invite shared caches, so they go. What is left says `private` afterwards, unless the handler said that, `no-store`
-/// or `no-cache`. Nothing that the handler said becomes weaker.
+/// Removes `public` and `s-maxage`, which allow shared caches. Adds `private`, unless the handler has set `private`,
+/// `no-store` or `no-cache`. No restriction that the handler has set becomes weaker.
 pub(super) fn keep_private(headers: &mut HeaderMap) {
     let said: Vec<&[u8]> = headers
         .get_all(CACHE_CONTROL)
@@ -99,8 +99,8 @@ fn invites_shared_caches(directive: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"public") || name.eq_ignore_ascii_case(b"s-maxage")
 }
 
-/// Whether a directive forbids shared caches to reuse the cookie. With an argument `private` and `no-cache` speak of the fields that it
-/// names alone (RFC 9111 section 5.2.2).
+/// Whether a directive forbids shared caches to reuse the cookie. With an argument, `private` and `no-cache` apply only
+/// to the fields that the argument names (RFC 9111 section 5.2.2).
 fn keeps_out_shared_caches(directive: &[u8]) -> bool {
     let (name, fields) = name_and_argument(directive);
     let names_the_cookie = || {
@@ -117,8 +117,8 @@ fn keeps_out_shared_caches(directive: &[u8]) -> bool {
     }
 }
 
-/// A handler that invites shared caches does so for every visitor it gives a session, bots among them. So it is a warning once, and a line
-/// for who looks afterwards.
+/// A handler that allows shared caches does so for every visitor it gives a session, including bots. So this logs a
+/// warning once, and a line at a lower level afterwards.
 fn report_dropped() {
     static WARNED: AtomicBool = AtomicBool::new(false);
     const MESSAGE: &str = "a response that sets a session's cookie said `public` or `s-maxage` in `Cache-Control`, which would have given the session \

@@ -22,13 +22,15 @@ use crate::store::Store;
 /// * The cookie is set when it has to change, and removed only by the request whose handler ended its session: a response that merely
 ///   found a dead id may be a slow one, and would remove the cookie that a sign-in has set meanwhile. Where it is set, it replaces what
 ///   the handler has set under its name, for whatever path; cookies of other names stay.
-/// * A response that depends on the session carries `Vary: Cookie`. If the session has an owner, and the handler has set no `Cache-Control`, the
-///   response carries `Cache-Control: no-store`, so that the browser's back button shows nothing after a sign-out.
+/// * A response that depends on the session carries `Vary: Cookie`. If the session has an owner, and the handler has
+///   set no `Cache-Control`, the response carries `Cache-Control: no-store`, so that the browser's back button shows
+///   nothing after a sign-out.
 /// * A response that sets the cookie is kept out of shared caches, which would give one visitor's session to everybody
-///   ([RFC 9111 section 3](https://www.rfc-editor.org/rfc/rfc9111#section-3)). The layer adds `Cache-Control: private`, unless the handler has set
-///   `private`, `no-store` or `no-cache`. It removes `public` and `s-maxage`, with a warning.
-/// * A response that the library makes itself has no body. It has an [`ErrorKind`](crate::ErrorKind) as an extension, so
-///   `axum::middleware::map_response` outside the layer can turn it into a page.
+///   ([RFC 9111 section 3](https://www.rfc-editor.org/rfc/rfc9111#section-3)). The layer adds `Cache-Control: private`,
+///   unless the handler has set `private`, `no-store` or `no-cache`. It removes `public` and `s-maxage`, with a
+///   warning.
+/// * A response that the library makes itself has no body. It has an [`ErrorKind`](crate::ErrorKind) as an extension,
+///   so `axum::middleware::map_response` outside the layer can turn it into a page.
 /// * An id that the server has not issued is never adopted, and a malformed cookie is no error. Names are compared byte by byte. Of several cookies of
 ///   the name, the first eight that are well-formed are looked up in order, and the first that leads to a session wins.
 /// * A store that is out of reach, or does not answer in [time](SessionLayer::with_store_timeout), is a 503 for requests that use their session, unless
@@ -36,10 +38,11 @@ use crate::store::Store;
 ///   then finds out whether the store answers again: after a second at first, later every eight seconds at most. A warning says when that begins, a line when it ends.
 /// * Expired means that the moment has come. An expiry is moved, in the store and in the browser, only when a tenth of the lifetime has
 ///   gone by since it was last moved.
-/// * Layers can be nested. An inner layer that differs from the outer one has a session of its own, and extractors inside it find that session.
-///   Give its cookie another name; otherwise requests through both layers are refused with 500 and a line in the log. Two layers are the same if
-///   one is a clone of the other, or if they share the same `Arc` of a driver and the same [namespace](SessionLayer::with_namespace). Then the
-///   inner layer uses the outer one's session, and a warning says so once.
+/// * Layers can be nested. An inner layer that differs from the outer one has a session of its own, and extractors
+///   inside it find that session. Give its cookie another name; otherwise requests through both layers are refused with
+///   500 and a line in the log. Two layers are the same if one is a clone of the other, or if they share the same `Arc`
+///   of a driver and the same [namespace](SessionLayer::with_namespace). Then the inner layer uses the outer one's
+///   session, and a warning says so once.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -90,8 +93,9 @@ struct Inner {
 impl SessionLayer {
     /// Keeps sessions in `driver`, with safe settings.
     ///
-    /// The cookie is named `__Host-session` and is `HttpOnly`, `Secure` and `SameSite=Lax`. A session lives for two hours after its last use, and
-    /// for 30 days at most. The driver is opened with the first request, and swept every 30 minutes.
+    /// The cookie is named `__Host-session` and is `HttpOnly`, `Secure` and `SameSite=Lax`. A session lives for two
+    /// hours after its last use, and for 30 days at most. The driver is opened with the first request, and swept every
+    /// 30 minutes.
     pub fn new(driver: impl Driver) -> Self {
         let store = Store::new(Arc::new(driver));
         Self::over(Arc::new(store), Settings::default(), SharedClock::default())
@@ -135,8 +139,9 @@ impl SessionLayer {
 
     /// Sets the name of the cookie.
     ///
-    /// Defaults to `__Host-session` if the cookie is `Secure`, its path is `/` and it has no domain, as is the case by default. Browsers let no
-    /// other host set such a cookie, so a sibling domain cannot plant an id. Defaults to `session` otherwise.
+    /// Defaults to `__Host-session` if the cookie is `Secure`, its path is `/` and it has no domain, as is the case by
+    /// default. Browsers let no other host set such a cookie, so a sibling domain cannot plant an id. Defaults to
+    /// `session` otherwise.
     #[must_use]
     pub fn with_cookie_name(self, name: impl Into<String>) -> Self {
         self.with(|settings| settings.cookie.name = Some(name.into()))
@@ -174,7 +179,8 @@ impl SessionLayer {
     }
 
     /// Sets whether browsers keep a separate cookie for each site that embeds the application
-    /// ([CHIPS](https://developer.mozilla.org/en-US/docs/Web/Privacy/Guides/Privacy_sandbox/Partitioned_cookies)). Defaults to `false`.
+    /// ([CHIPS](https://developer.mozilla.org/en-US/docs/Web/Privacy/Guides/Privacy_sandbox/Partitioned_cookies)).
+    /// Defaults to `false`.
     ///
     /// The cookie has to be `Secure`. For requests from other sites it also has to be [`SameSite::None`].
     #[must_use]
@@ -206,13 +212,16 @@ impl SessionLayer {
 
     /// Sets how long the store may give no answer before it counts as out of reach. Defaults to 5 seconds for a call.
     ///
-    /// Calls for [all sessions of an owner](crate::SessionManager::sessions_of) have a minute, and a garbage collection has an hour.
+    /// Calls for [all sessions of an owner](crate::SessionManager::sessions_of) have a minute, and a garbage collection
+    /// has an hour.
     ///
-    /// Some stores take only a few calls at a time: SQLite has one writer, and a pool has a fixed number of connections. A call that waits for
-    /// its turn behind others of this process does not fail because of that wait. Its time starts again whenever the store answers one of the
-    /// others, and again when its turn comes. It fails if the store answers none of them for this long, and after six times as long in any case.
+    /// Some stores take only a few calls at a time: SQLite has one writer, and a pool has a fixed number of
+    /// connections. A call that waits for its turn behind others of this process does not fail because of that wait.
+    /// Its time starts again whenever the store answers one of the others, and again when its turn comes. It fails if
+    /// the store answers none of them for this long, and after six times as long in any case.
     ///
-    /// A pool given to `from_pool` has a time limit of its own, which applies if the application's other queries use all connections.
+    /// A pool given to `from_pool` has a time limit of its own, which applies if the application's other queries use
+    /// all connections.
     #[must_use]
     pub fn with_store_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.store_timeout = timeout)
@@ -227,8 +236,8 @@ impl SessionLayer {
 
     /// Sets how many bytes a session may have as JSON. Defaults to 1 MiB.
     ///
-    /// Saving a larger session fails. A larger session that is already stored reads as empty, with a warning: if the limit is lowered, visitors
-    /// with larger sessions are signed out.
+    /// Saving a larger session fails. A larger session that is already stored reads as empty, with a warning: if the
+    /// limit is lowered, visitors with larger sessions are signed out.
     #[must_use]
     pub fn with_max_bytes(self, bytes: usize) -> Self {
         self.with(|settings| settings.max_bytes = bytes)
@@ -254,14 +263,17 @@ impl SessionLayer {
 
     /// Keeps the sessions of this application apart from those of other applications that share its store.
     ///
-    /// A session id of one application is useless in another, and "all sessions of user 42" finds only those of this application. The namespace is
-    /// part of what the store sees of ids and owners. [`Session::owner`](crate::Session::owner) returns the owner without it.
+    /// A session id of one application is useless in another, and "all sessions of user 42" finds only those of this
+    /// application. The namespace is part of what the store sees of ids and owners.
+    /// [`Session::owner`](crate::Session::owner) returns the owner without it.
     ///
-    /// Defaults to the name of the cookie, or to no namespace if that is one of the default names, `__Host-session` or `session`. So two
-    /// applications with default names that share a store share their sessions, unless each sets a namespace. An empty name means no namespace.
-    /// A new namespace ends all sessions, because they are not found under it.
+    /// Defaults to the name of the cookie, or to no namespace if that is one of the default names, `__Host-session` or
+    /// `session`. So two applications with default names that share a store share their sessions, unless each sets a
+    /// namespace. An empty name means no namespace. A new namespace ends all sessions, because they are not found under
+    /// it.
     ///
-    /// A namespace cannot be combined with [`Config::raw_ids`]. It must not contain U+001F, which separates it from owners in the store.
+    /// A namespace cannot be combined with [`Config::raw_ids`]. It must not contain U+001F, which separates it from
+    /// owners in the store.
     #[must_use]
     pub fn with_namespace(self, namespace: impl Into<String>) -> Self {
         self.with(|settings| settings.namespace = Some(namespace.into()))

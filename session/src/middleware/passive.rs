@@ -7,12 +7,12 @@ use tower_service::Service;
 
 use crate::session::Attached;
 
-/// Marks requests that are no activity of the visitor, such as a page that polls in the background.
+/// Marks requests that do not count as activity of the visitor, such as those of a page that polls in the background.
 ///
-/// Such a request does not prolong its session, in the store or in the browser, and ages no flash message. What its handler changes is saved.
-/// Without this a page that is left open keeps its session alive for ever.
+/// Such a request does not prolong its session, in the store or in the browser, and ages no flash message. Changes that
+/// its handler makes are saved. Without this layer, a polling page that is left open keeps its session alive forever.
 ///
-/// It goes inside the [`SessionLayer`](crate::SessionLayer), around the routes that poll:
+/// Add it inside the [`SessionLayer`](crate::SessionLayer), around the routes that are polled:
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -27,8 +27,8 @@ use crate::session::Attached;
 ///     .layer(SessionLayer::new(MemoryDriver::new()));
 /// ```
 ///
-/// A session that a middleware outside of it has loaded already is treated in the same way, with one exception: a store that prolongs a
-/// session by the message that reads it (Redis) has done so by then.
+/// A session that an outer middleware has already loaded is treated in the same way, with one exception: Redis prolongs
+/// a session with the message that reads it, so that session has already been prolonged.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Passive;
 
@@ -40,7 +40,7 @@ impl<S> Layer<S> for Passive {
     }
 }
 
-/// A service whose requests are no activity; what [`Passive`] makes.
+/// The service that [`Passive`] produces.
 #[derive(Clone, Debug)]
 pub struct PassiveService<S> {
     inner: S,

@@ -1,8 +1,9 @@
 //! What a session is now, for a request that loaded it some time ago.
 //!
-//! Where a session was given a new id, a mark stands in the old place. A request that loaded the session before follows it to save its
-//! changes, and only if the session had an owner then and has the same one now: the old id may be known to somebody else, who planted it. It reads
-//! nothing there. Nor does it follow with a record from a cache, where another server's mark may have replaced the stored one before it was loaded.
+//! If a session was given a new id, a mark stands in the old place. A request that had loaded the session follows the
+//! mark to save its changes, but only if the session had an owner then and has the same one now: somebody else may know
+//! the old id, because he planted it. The request reads nothing under the new id. It does not follow if it loaded its
+//! record from a cache: another server's mark may already have replaced the stored record by then.
 
 use std::time::SystemTime;
 
@@ -18,7 +19,7 @@ const HOPS: usize = 16;
 pub(super) struct Target {
     pub(super) key: StoreKey,
     pub(super) record: Record,
-    /// It is under an id that the request was not given.
+    /// The target has an id that the request was not given.
     pub(super) moved: bool,
 }
 
@@ -32,26 +33,26 @@ impl Target {
     }
 }
 
-/// What a session is followed for.
+/// Why a session is followed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// To merge changes into it.
     Merge,
-    /// To end it, which is allowed without an owner, too.
+    /// To end it. This is also allowed without an owner.
     End,
 }
 
 pub(super) enum Followed {
     Live(Target),
     Gone,
-    /// It has another owner, or an id that this request must not follow to.
+    /// The session has another owner, or an id that this request must not follow to.
     Superseded,
 }
 
 /// What a session is now under the id that its request came with.
 pub(crate) enum Newest {
     Live(Record),
-    /// It was given a new id, or another owner.
+    /// The session was given a new id, or another owner.
     Moved,
     Gone,
 }
@@ -104,7 +105,8 @@ impl Backend {
             if mark.until <= now {
                 return Ok(Followed::Gone);
             }
-            // A cache over which the mark was put has not had the session since. Another one may have had it until now.
+            // The cache of the process that put the mark has not had the session since. Another cache may have had it
+            // until now.
             let was_in_flight = target.moved || !loaded.is_cached() || mark.by == self.store.number;
             if purpose == Purpose::Merge && (loaded.owner().is_none() || !was_in_flight) {
                 return Ok(Followed::Superseded);
@@ -126,7 +128,7 @@ impl Backend {
         })
     }
 
-    /// Whether a session is still there, under whatever id, and has the same owner.
+    /// Whether a session is still there, under any id, and has the same owner.
     pub(super) async fn goes_on(&self, stored: &Stored, now: SystemTime) -> Result<bool> {
         let newest = self.limited().read_fresh(&stored.key).await?;
         let target = Target::of(stored);
@@ -134,7 +136,8 @@ impl Backend {
         Ok(matches!(followed, Followed::Live(_)))
     }
 
-    /// Whether a session that was given a new id is still there, whatever its id and owner. Nothing of it is read but that.
+    /// Whether a session that was given a new id is still there, under any id and with any owner. Nothing else of it is
+    /// read.
     pub(super) async fn leads_to_live(&self, mark: Mark, now: SystemTime) -> Result<bool> {
         let mut to = mark.to;
         for _ in 0..HOPS {
@@ -148,7 +151,7 @@ impl Backend {
         Err(too_many_ids())
     }
 
-    /// What stands in the place of a session that was given a new id, if that is what has become of it.
+    /// The mark in the old place of a session, if it was given a new id.
     pub(super) fn mark_in(&self, record: Option<Record>, now: SystemTime) -> Result<Option<Mark>> {
         Ok(match Kind::of(record, now)? {
             Kind::Mark(mark) => Some(mark),

@@ -1,4 +1,4 @@
-//! A session that its handler ended is destroyed, and with it every other one whose id came with the request.
+//! Destroys a session that its handler ended, and every other session whose id came with the request.
 
 use std::time::SystemTime;
 
@@ -13,14 +13,14 @@ use super::{ATTEMPTS, Job, conflict, emptied};
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Done,
-    /// It had ended already.
+    /// The session had already ended.
     Gone,
-    /// It has another owner under its new id, and stays.
+    /// The session has another owner under its new id, and stays.
     Anothers,
 }
 
 impl Backend {
-    /// Ends what the handler has ended. Says why the rest of the job must not be done, if so.
+    /// Destroys what the handler has ended. Returns an outcome if the rest of the job must not be done.
     pub(super) async fn end(&self, job: &mut Job) -> Result<Option<ErrorKind>> {
         let Some(ended) = &mut job.ended else { return Ok(None) };
         let end = self.destroy(&ended.stored, job.now).await?;
@@ -39,14 +39,15 @@ impl Backend {
         Ok(None)
     }
 
-    /// Destroys a session, also where another request has given it a new id, unless it has another owner there. It is emptied by compare-and-swap
-    /// first: a request that is giving it a new id at the same moment finds it gone, or is found.
+    /// Destroys a session, even if another request has given it a new id, unless it has another owner under that id.
+    /// The record is first emptied by compare-and-swap: if another request is giving the session a new id at the same
+    /// moment, either that request finds the session gone, or this one finds the mark.
     async fn destroy(&self, loaded: &Stored, now: SystemTime) -> Result<End> {
         let mut target = Target::of(loaded);
         for attempt in 0..ATTEMPTS {
             let expected = Expected::Version(target.record.version());
             let written = match self.limited().write(&target.key, &emptied(), expected).await {
-                // A disk that is full takes no record, not even an empty one.
+                // A full disk takes no record, not even an empty one.
                 Err(error) if error.kind() == ErrorKind::Driver => {
                     match self.destroy_or_follow(&mut target, loaded, now).await {
                         Ok(Some(end)) => return Ok(end),
@@ -76,7 +77,7 @@ impl Backend {
         Err(conflict())
     }
 
-    /// Destroys a session whose record could not be emptied. `None`: it goes by another id.
+    /// Destroys a session whose record could not be emptied. `None` if it has another id now.
     async fn destroy_or_follow(&self, target: &mut Target, loaded: &Stored, now: SystemTime) -> Result<Option<End>> {
         let key = target.key;
         let newest = self.limited().read_fresh(&key).await?;

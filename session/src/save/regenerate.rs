@@ -1,13 +1,15 @@
-//! A session is given a new id: at a sign-in, and where the handler asks for it.
+//! Gives a session a new id: at a sign-in, and when the handler asks for it.
 //!
-//! The record is stored under the new id first. Then a mark that leads there replaces the old record. A crash in between leaves the old record,
-//! with which the visitor goes on, and another that nobody knows and that expires.
+//! The record is stored under the new id first. Then a mark that leads there replaces the old record. After a crash in
+//! between, the visitor goes on with the old record. The new one is known to nobody, and expires.
 //!
-//! Where another request was faster, or the session has ended, nothing is written under an id that this request was not given:
+//! If another request was faster, or the session has ended, nothing is written under an id that this request was not
+//! given:
 //!
-//! * A session that had no owner when it was loaded keeps the new record as a session of its own. If the session has ended, under whatever
-//!   id, only this request's own changes stay in it.
-//! * A session with an owner is not signed in twice. The changes are merged as those of any request in flight, and the new record is destroyed.
+//! * A session that had no owner when it was loaded keeps the new record as a session of its own. If the session has
+//!   ended, under any id, only this request's own changes stay in it.
+//! * A session with an owner is not signed in twice. The changes are merged like those of any request in flight, and
+//!   the new record is destroyed.
 
 use std::time::SystemTime;
 
@@ -27,9 +29,10 @@ use super::{ATTEMPTS, GRACE, Outcome, conflict};
 
 /// What has become of the old id.
 enum Handed {
-    /// It leads to the new one.
+    /// The old id leads to the new one.
     Over,
-    /// The store failed when it was told so, or just after. The old record may lead to the new one, so both have to stay.
+    /// The store failed while the mark was written, or just after. The old record may lead to the new one, so both have
+    /// to stay.
     Perhaps(Error),
     /// Another request was faster.
     Elsewhere(Option<Mark>),
@@ -65,19 +68,20 @@ impl Backend {
             }
             other => other,
         };
-        // Nobody has been told the new id, nor will be.
+        // The new id has been sent to nobody, and will not be.
         let destroyed = self.limited().destroy(&new.key).await;
         let handed = handed?;
         destroyed?;
         match handed {
-            // To put the owner again is no sign-in, and there is no id to tell the browser.
+            // Putting the same owner again is no sign-in, and there is no id to send to the browser.
             _ if changes.names_owner() => Ok(Outcome::Refused(ErrorKind::SignInRefused)),
             Handed::Gone => Ok(Outcome::Gone),
             _ => self.replace(stored, record, changes, now).await,
         }
     }
 
-    /// Puts a mark in the place of the old record. What others write there until then is taken over into the new one.
+    /// Replaces the old record by a mark. Changes that others write to the old record before that are copied to the new
+    /// one.
     async fn hand_over(
         &self,
         mut stored: Stored,
@@ -122,15 +126,15 @@ impl Backend {
             let expected = Expected::Version(new.record.version());
             match self.limited().write(&new.key, &record, expected).await? {
                 Written::Done(version) => new.record = record.with_version(version),
-                // Nobody knows the new id: "all sessions of the owner" have been destroyed.
+                // The new record is gone although nobody knows its id: all sessions of its owner have been destroyed.
                 Written::Gone | Written::Conflict(_) => return Ok(Handed::Gone),
             }
         }
         Err(conflict())
     }
 
-    /// What has become of a new record. Who ends the sessions of an owner finds it as soon as it is stored, and so perhaps before the old id was given
-    /// up.
+    /// What has become of a new record. A request that ends all sessions of an owner finds the record as soon as it is
+    /// stored, which may be before the old id is given up.
     async fn stored_unless_ended(&self, new: Stored, now: SystemTime) -> Result<Outcome> {
         if new.record.owner().is_none() {
             return Ok(Outcome::Stored(new));
@@ -173,8 +177,9 @@ impl Backend {
         })
     }
 
-    /// Where another request has the session exclusively under its old id, the new record says so, before the browser is told the new id. A request that asks for
-    /// exclusive use looks for a mark once it has the lease: either it finds the mark, or its lease is found here.
+    /// If another request has the session exclusively under its old id, writes that to the new record, before the
+    /// browser gets the new id. A request that asks for exclusive use looks for a mark once it has the lease: either it
+    /// finds the mark, or its lease is found here.
     async fn keep_lease(&self, old: &Stored, new: &mut Stored, now: SystemTime) -> Result<Handed> {
         let lease = lease::of_session(old);
         if lease == lease::of_session(new) || !self.is_held(&lease).await? {
@@ -191,7 +196,7 @@ impl Backend {
                     return Ok(Handed::Over);
                 }
                 Written::Gone => return Ok(Handed::Gone),
-                // Others have followed the mark already.
+                // Other requests have already followed the mark.
                 Written::Conflict(newer) => newer,
             };
             let newer = self.newer(&new.key, newer, attempt).await?;

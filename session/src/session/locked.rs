@@ -1,7 +1,8 @@
-//! The session's lock. No code of the application runs under it: no subscriber of its log, no clock, no `Drop` of what it has given to `update`.
+//! The session's lock. No code of the application runs under it: no log subscriber, no clock, and no `Drop` of a
+//! function given to `update`.
 //!
-//! What is to be said or dropped because of a change is left in the state, and done here when the lock is free. There is no other way to lock
-//! a session.
+//! A change leaves its log lines, and what it has to drop, in the state. They are handled here when the lock is free.
+//! There is no other way to lock a session.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{MutexGuard, PoisonError};

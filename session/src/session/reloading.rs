@@ -18,9 +18,10 @@ impl Session {
     /// more changes, until it is reloaded; from then on [`save`](Session::save) is the task's to call, and changes that are dropped without it are reported in
     /// the log. The browser can be told nothing any more, so such a session cannot be created or given a new id.
     ///
-    /// A session that has ended reads as empty afterwards, and what was changed here and not yet saved is dropped, with a line in the log. So does a
-    /// session that another request has given a new id: whoever planted the old one would see what the visitor does after signing in. A browser that is
-    /// to listen on has to connect anew.
+    /// If the session has ended, it reads as empty afterwards. Changes made here and not yet saved are dropped, with a
+    /// line in the log. The same happens if another request has given the session a new id: otherwise an attacker who
+    /// planted the old id would see what the visitor does after signing in. To go on listening, the browser has to
+    /// connect anew.
     ///
     /// # Errors
     ///
@@ -40,7 +41,8 @@ impl Session {
         Ok(())
     }
 
-    /// Asks the store what the session is now, and goes on from that. `false`: it goes by another id, and nothing has been changed here.
+    /// Loads what the session is now, and goes on from that. Returns `false` if it has another id now, and nothing has
+    /// been changed here.
     async fn look_again(&self) -> Result<bool> {
         let known = self.read(|state| state.stored().cloned().map(|stored| (stored, state.invalidations())));
         let Some((stored, invalidations)) = known.flatten() else {

@@ -10,8 +10,10 @@ use crate::backend::Backend;
 use crate::id::SessionId;
 
 impl Session {
-    /// Puts the session on a request, for extractors and [`Session::of`] to find. A [`SessionLayer`](crate::SessionLayer) that the request goes
-    /// through afterwards leaves it alone, and does not save it.
+    /// Puts the session on a request, so that extractors and [`Session::of`] find it.
+    ///
+    /// If the request then goes through a [`SessionLayer`](crate::SessionLayer), the layer leaves this session alone
+    /// and does not save it.
     pub fn attach<B>(&self, request: &mut Request<B>) {
         let attached = Attached {
             session: self.clone(),
@@ -25,13 +27,16 @@ impl Session {
         }
     }
 
-    /// The session of a request, if a layer or [`attach`](Session::attach) gave it one; where layers nest, the innermost. It may not be
-    /// [started](Session::start) yet. Notes whether the request is a prefetch, for `start` to age no flash then and prolong nothing.
+    /// Returns the session of a request, if a layer or [`attach`](Session::attach) gave it one. If layers are nested,
+    /// it is that of the innermost.
+    ///
+    /// The session may not be [started](Session::start) yet. If the request is a prefetch, `start` ages no flash and
+    /// prolongs nothing.
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
         Self::of_head(request.extensions(), request.headers())
     }
 
-    /// The same, where the request has been taken apart: for extractors of one's own.
+    /// Returns the session of a request that is given as its parts, as [`of`](Session::of) does. For custom extractors.
     pub fn of_parts(parts: &Parts) -> Option<Self> {
         Self::of_head(&parts.extensions, &parts.headers)
     }
@@ -44,7 +49,7 @@ impl Session {
         Some(session)
     }
 
-    /// Puts the session in front of those that a request has, if it is not there.
+    /// Puts the session in front of those that a request already has, unless it is among them.
     pub(crate) fn attach_again<B>(&self, request: &mut Request<B>) {
         let innermost = Attached::of(request.extensions()).map(|attached| &attached.session);
         if innermost.is_none_or(|innermost| !Arc::ptr_eq(&innermost.0, &self.0)) {
@@ -52,7 +57,8 @@ impl Session {
         }
     }
 
-    /// Marks the request as no activity: it ages no flash and prolongs nothing, also if its session has been loaded.
+    /// Marks the request as no activity: it ages no flash and prolongs nothing, even if its session has already been
+    /// loaded.
     pub(crate) fn be_passive(&self) {
         let mut slot = self.lock();
         slot.speculative = true;
@@ -90,11 +96,11 @@ impl Session {
     }
 }
 
-/// The sessions of a request, in its extensions. Of a type of its own: `extensions.get::<Session>()` would find a session that nobody has
-/// loaded, which reads as empty for a visitor who is signed in.
+/// The sessions of a request, in its extensions. This is a separate type because `extensions.get::<Session>()` would
+/// find a session that has not been loaded, which reads as empty even if the visitor is signed in.
 #[derive(Clone)]
 pub(crate) struct Attached {
-    /// That of the innermost layer.
+    /// The session of the innermost layer.
     pub(crate) session: Session,
     outer: Option<Arc<Attached>>,
 }
@@ -123,7 +129,7 @@ impl Attached {
         attached.map(|attached| &attached.session)
     }
 
-    /// What a layer over `backend` finds.
+    /// Returns what a layer over `backend` finds.
     pub(crate) fn within(&self, backend: &Backend) -> Within {
         let is_same = |session: &&Session| {
             let other = session.backend();

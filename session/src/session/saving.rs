@@ -1,4 +1,4 @@
-//! A session is saved: by whoever asks for that, and by the layer when the handler has returned.
+//! Saves a session: when the handler asks for it, and when the handler has returned.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ impl Session {
         Some(report)
     }
 
-    /// A save `for_response` can tell the browser an id, though a task has reloaded the session before.
+    /// A save `for_response` can send the browser an id, even if a task has reloaded the session before.
     async fn save_now(&self, for_response: bool) -> Result<()> {
         let _gate = self.gate(Work::Save).await;
         if !self.is_started() {
@@ -98,7 +98,7 @@ impl Session {
         )
     }
 
-    /// Where the other ids lead that came with the request.
+    /// The sessions that the other ids of the request lead to.
     fn other_places(&self, known: SessionId) -> Vec<Arc<Place>> {
         let backend = &*self.0.backend;
         let ids = (0..).map_while(|at| self.0.source.nth_id(at, backend.cookie.name()));

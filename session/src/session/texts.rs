@@ -53,8 +53,8 @@ impl Session {
         self.change_key(key, |state| state.push(key, item, list))
     }
 
-    /// Whether the list under `key` is known to be of a type, because whoever appended to it last said so. Many items can be appended one by one
-    /// without reading the list each time.
+    /// Whether the list under `key` is known to be of a type, because the last append said so. With this, many items
+    /// can be appended one by one without reading the list each time.
     pub(crate) fn is_list(&self, key: &str, list: TypeId) -> bool {
         self.read(|state| state.is_list(key, list)).unwrap_or_default()
     }

@@ -1,5 +1,5 @@
-//! What must not be done under the session's lock, because it runs code of the application: the subscriber of its log, and whatever a
-//! function given to `update` holds, when that is dropped. Both may use the session.
+//! Work that must not be done under the session's lock, because it runs code of the application: writing to its log
+//! subscriber, and dropping a function given to `update` with all that it holds. Both may use the session.
 
 use super::State;
 use crate::changes::Change;
@@ -7,7 +7,7 @@ use crate::changes::Change;
 /// What is to be done once the lock is free.
 pub(crate) struct Afterwards {
     events: Vec<Event>,
-    /// Dropped, and nothing else.
+    /// Only to be dropped.
     _unneeded: Vec<Change>,
 }
 
@@ -25,7 +25,7 @@ impl State {
         self.events.push(event);
     }
 
-    /// Takes out what has to be done once the lock is free. There hardly ever is something.
+    /// Takes out what has to be done once the lock is free. There is rarely anything.
     #[inline]
     pub(crate) fn take_afterwards(&mut self) -> Option<Afterwards> {
         let is_something = !self.events.is_empty() || self.changes.has_unneeded();
@@ -37,7 +37,7 @@ impl State {
 }
 
 impl Afterwards {
-    /// Does it. The lock must be free.
+    /// Does the work. The lock must be free.
     #[cold]
     pub(crate) fn run(self) {
         for event in &self.events {

@@ -24,8 +24,9 @@ impl State {
         let change = match change.is_absolute() {
             true => change,
             false => {
-                // A change that does not fit what is shown leaves it there. It is applied to that alone: an equal value that is stored may be written in
-                // another way, and a function that was given to `update` would run again, under the session's lock.
+                // A change that does not fit the value that is shown leaves that value. It is applied to that value
+                // only: the stored value may be equal but written in another way, and a function given to `update`
+                // would run again, under the session's lock.
                 let mut alone = Draft::empty();
                 alone.set(&key, Some(shown.json()));
                 change.apply(&mut alone)?;
@@ -158,7 +159,7 @@ impl State {
                 self.new_id()?;
                 self.regenerated = true;
             }
-            // It had an owner, or its changes are refused already: only a sign-in leads out of that.
+            // The session had an owner, or its changes are already refused: only a sign-in begins another one.
             Origin::Lost(lost) if lost.owner().is_some() || lost.refused.is_some() => return Ok(()),
             Origin::Fresh | Origin::Lost(_) => {
                 self.new_id()?;

@@ -73,7 +73,7 @@ impl State {
 
     /// No session was found, or one that goes by another id.
     ///
-    /// With an id that was given up, a session can begin only where the request asks for an id of its own.
+    /// With an id that was given up, a session can begin only if the request asks for an id of its own.
     pub(crate) fn start_without(&mut self, is_moved: bool) {
         let asks_for_id = self.regenerated || self.end_what_is_found || self.owner().is_some();
         match is_moved && !asks_for_id {
@@ -192,8 +192,8 @@ impl State {
         self.invalidations
     }
 
-    /// Goes on from what the store has now, unless the handler has ended the session since the store was asked, when there had been so many
-    /// `invalidations`.
+    /// Goes on from what the store has now, unless the handler has ended the session since the store was asked.
+    /// `invalidations` is how often the handler had ended a session by then.
     pub(crate) fn rebase(&mut self, stored: Stored, invalidations: u32, replayed: Replayed) -> Result<()> {
         if self.invalidations == invalidations {
             replayed.fit?;
@@ -204,8 +204,8 @@ impl State {
         Ok(())
     }
 
-    /// The store has the session no more, or has it under an id that this request must not follow to.
-    /// Where the request names an owner, the save that is to come says what becomes of that.
+    /// The store no longer has the session, or has it under an id that this request must not follow to.
+    /// If the request names an owner, the next save decides what becomes of that.
     pub(crate) fn lose_unless_ended(&mut self, invalidations: u32) {
         if self.invalidations == invalidations && !self.changes.names_owner() {
             if self.has_changed() && !self.changes.come_with_reading() {
@@ -222,7 +222,7 @@ impl State {
         self.cookie = CookieChange::Remove;
     }
 
-    /// The browser must not be told an id that has gone, or been given up: it may have a better one by now.
+    /// The browser must not be sent an id that is gone or was given up: it may have a newer one by now.
     pub(super) fn withdraw_cookie(&mut self) {
         self.cookie = match self.has_ended {
             true => CookieChange::Remove,

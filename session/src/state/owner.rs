@@ -1,7 +1,7 @@
 //! Whose session it is.
 //!
-//! * From nobody to somebody: the session gets a new id and keeps its data.
-//! * From somebody to somebody else, or to nobody: the session ends. The request goes on in a new one, with its own changes.
+//! * If the session had no owner, it gets a new id and keeps its data.
+//! * If it had another owner, or is given none, it ends. The request goes on in a new session, with its own changes.
 //!
 //! See [OWASP](https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html#renew-the-session-id-after-any-privilege-level-change).
 
@@ -38,7 +38,7 @@ impl State {
         self.had_owner |= owner.is_some();
         match &mut self.origin {
             Origin::Lost(lost) if signs_in && lost.owner() == owner => {
-                // To put the same owner again is no sign-in: whoever ended the session meant it.
+                // Putting the same owner again is no sign-in: the session was ended on purpose.
                 lost.refused = Some(ErrorKind::SignInRefused);
                 return Ok(());
             }
@@ -52,8 +52,9 @@ impl State {
         self.make(Change::Owner(owner.map(Arc::from)))
     }
 
-    /// Ends the session, and goes on in a new one in which nothing is but `own`: this request's own changes. One that fits only what the session
-    /// held ends with it. Where the owner of the ended session is named again later, that is no sign-in.
+    /// Ends the session, and goes on in a new one that holds only `own`: this request's own changes. A change that fits
+    /// only the data of the ended session is dropped with it. If the owner of the ended session is named again later,
+    /// that is no sign-in.
     pub(crate) fn start_over(&mut self, own: Replayed) -> Result<()> {
         let shown = std::mem::take(&mut self.shown);
         self.end_session(true)?;
@@ -93,7 +94,7 @@ impl State {
         Ok(())
     }
 
-    /// The session is gone, or that which was `ended`. What was changed has no place any more.
+    /// The session is gone, or the one that was `ended`. The changes can no longer be stored.
     pub(super) fn lose(&mut self, ended: Option<Stored>, refused: Option<ErrorKind>) {
         let seen = match std::mem::replace(&mut self.origin, Origin::Fresh) {
             Origin::Stored(stored) => Some(stored),
@@ -108,7 +109,7 @@ impl State {
 }
 
 impl Lost {
-    /// Whose it was when it was loaded.
+    /// The owner that the session had when it was loaded.
     pub(super) fn owner(&self) -> Option<&str> {
         self.seen.as_ref()?.record.owner()
     }

@@ -41,7 +41,7 @@ impl State {
         kept && self.has_changed() || self.ended.is_some()
     }
 
-    /// Whether there are changes that come to something, as far as can be said before the session is loaded.
+    /// Whether there are changes that have an effect, as far as is known before the session is loaded.
     pub(super) fn has_changed(&self) -> bool {
         let differs = self.draft.has_edits() || self.draft.flash.is_changed() || !self.is_started();
         differs && !self.changes.is_empty()
@@ -77,7 +77,7 @@ impl State {
                 (Plan::Nothing, Err(Error::no_more_cookie()))
             }
             Ok(plan) => (plan, Ok(())),
-            // The response is to be an error. It sets the cookie that an earlier save has decided on all the same.
+            // The response will be an error. It still sets the cookie that an earlier save has decided on.
             Err(error) => (self.confirmation(browser).unwrap_or(Plan::Nothing), Err(error)),
         };
         if let Plan::Drop = plan {
@@ -157,7 +157,8 @@ impl State {
         })
     }
 
-    /// A look at the store, where an earlier save of this request has decided on a cookie: another request may have ended the session since.
+    /// Looks at the store if an earlier save of this request has decided on a cookie: another request may have ended
+    /// the session since.
     fn confirmation(&self, browser: Browser) -> Option<Plan> {
         let stored = self.stored()?.clone();
         let is_to_be_set = browser == Browser::Told && matches!(self.cookie, CookieChange::Set(_));
@@ -201,7 +202,8 @@ impl State {
                 self.take_back(job);
                 Err(error)
             }
-            // A clone of the session has named an owner while it was saved. The next save gives that one a session, or refuses to.
+            // A clone of the session has named an owner during the save. The next save gives that owner a session, or
+            // refuses to.
             Ok(Outcome::Gone) if self.changes.names_owner() => {
                 self.take_back(job);
                 Ok(())
@@ -212,7 +214,7 @@ impl State {
                 Ok(())
             }
             Ok(Outcome::Refused(kind)) => {
-                // A session that others ended is not this request's to make the browser forget.
+                // If others ended the session, this request must not make the browser forget it.
                 self.has_ended = false;
                 let nothing_lost = job.changes.come_with_reading() && self.changes.come_with_reading();
                 let ended = job.ended.take().map(|ended| ended.stored);

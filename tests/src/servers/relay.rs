@@ -115,7 +115,7 @@ impl Relay {
         self.plan(marker, true)
     }
 
-    /// From now on who asks about `one` gets the answer about `other`, as over a connection that is out of step.
+    /// From now on, questions about `one` get the answer about `other`, as over a connection that is out of step.
     ///
     /// # Panics
     ///

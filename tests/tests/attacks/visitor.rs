@@ -57,7 +57,7 @@ impl Visitor {
         }
     }
 
-    /// A visitor who comes with this id.
+    /// A visitor whose browser has this id.
     pub(crate) fn of(name: &'static str, server: Server, id: &str) -> Self {
         let visitor = Self::new(name, server);
         visitor.take(id);

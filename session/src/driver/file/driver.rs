@@ -27,22 +27,24 @@ use crate::run::RunToEnd;
 /// * A file that was damaged is an empty session with a warning, never an error, and goes a day after it was last written.
 /// * [`gc`](Driver::gc) removes files only that this driver has written: of the right name, in the right folder. One that cannot be
 ///   removed is traced and stops nothing.
-/// * An index in the folder `owners` finds the sessions of an [owner](OwnerIndex). Signing out everywhere reads no other owner's sessions, and
-///   overlooks none of the owner's that other processes are writing.
+/// * An index in the folder `owners` finds the sessions of an [owner](OwnerIndex). Signing out everywhere reads no
+///   other owner's sessions, and overlooks none of the owner's that other processes are writing.
 ///
 /// # The index of owners
 ///
-/// Each owner has a folder in `owners`, named by a hash, with an empty file for each session. Writing a session without an owner does not touch
-/// the index. A write that keeps the owner checks that the file is there. A write that names another owner creates a file. `gc` removes what a
-/// killed process leaves behind.
+/// Each owner has a folder in `owners`, named by a hash, with an empty file for each session. Writing a session without
+/// an owner does not touch the index. A write that keeps the owner checks that the file is there. A write that names
+/// another owner creates a file. `gc` removes what a killed process leaves behind.
 ///
-/// A directory of a version without an index still works. [`open`](Driver::open) starts to build the index and does not wait for it, so
-/// sessions can be used at once. A search for an owner's sessions waits until the index is complete. The layer and the manager give up after a
-/// minute. The work goes on, so the same call succeeds later. If the process dies first, the next one starts again.
+/// A directory of a version without an index still works. [`open`](Driver::open) starts to build the index and does not
+/// wait for it, so sessions can be used at once. A search for an owner's sessions waits until the index is complete.
+/// The layer and the manager give up after a minute. The work goes on, so the same call succeeds later. If the process
+/// dies first, the next one starts again.
 ///
-/// A process that still runs a version without an index can use the directory at the same time. If it creates a session, or gives one to
-/// another owner, a search overlooks that session until this version writes or touches it, or until the next `gc`. To close that gap at once,
-/// call [`rebuild_owner_index`](FileDriver::rebuild_owner_index) when the last such process has ended.
+/// A process that still runs a version without an index can use the directory at the same time. If it creates a
+/// session, or gives one to another owner, a search overlooks that session until this version writes or touches it, or
+/// until the next `gc`. To close that gap at once, call [`rebuild_owner_index`](FileDriver::rebuild_owner_index) when
+/// the last such process has ended.
 ///
 /// # What is checked, and what is not
 ///
@@ -53,8 +55,9 @@ use crate::run::RunToEnd;
 /// The file system has to be a local one: locks and atomic renames over a network are promises that some keep and some do not. The driver
 /// works in the blocking threads of Tokio's runtime, so it has to be called within one.
 ///
-/// It is made for Unix and tested on Linux. On Windows, other processes can neither read nor replace a locked file, so concurrent requests
-/// may fail. On Windows, use [`SqliteDriver`](https://docs.rs/session-schema/latest/session_schema/struct.SqliteDriver.html) instead.
+/// It is made for Unix and tested on Linux. On Windows, other processes can neither read nor replace a locked file, so
+/// concurrent requests may fail. On Windows, use
+/// [`SqliteDriver`](https://docs.rs/session-schema/latest/session_schema/struct.SqliteDriver.html) instead.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -100,7 +103,8 @@ impl FileDriver {
         self
     }
 
-    /// Sets whether a write waits until it is on the disk, with its name and the directories that were created for it. Defaults to `false`.
+    /// Sets whether a write waits until it is on the disk, with its name and the directories that were created for it.
+    /// Defaults to `false`.
     ///
     /// Without it, what was written survives the death of the process, whichever way it dies, but the operating system keeps it in memory for
     /// some seconds: a power cut can take the last changes back, a logout among them, or leave a damaged file. With it, what was
@@ -113,12 +117,14 @@ impl FileDriver {
 
     /// Rebuilds the index of owners from the records. Returns how many sessions were missing from the index.
     ///
-    /// The driver does this by itself for a directory without an index. Call this method after copying session files or restoring them from a
-    /// backup, or when the last process with an earlier version of this library has ended. Sessions can be used at the same time.
+    /// The driver does this by itself for a directory without an index. Call this method after copying session files or
+    /// restoring them from a backup, or when the last process with an earlier version of this library has ended.
+    /// Sessions can be used at the same time.
     ///
     /// # Errors
     ///
-    /// [`DriverError::backend`] if a file or folder cannot be read, or an entry cannot be written. All other sessions are in the index then.
+    /// [`DriverError::backend`] if a file or folder cannot be read, or an entry cannot be written. All other sessions
+    /// are in the index then.
     pub async fn rebuild_owner_index(&self) -> Result<u64, DriverError> {
         let purpose = "rebuild the index of owners";
         let added = self.gather(purpose, |files| Walk::records(&files.root), Files::index);
@@ -127,7 +133,8 @@ impl FileDriver {
         Ok(added.len() as u64)
     }
 
-    /// Rebuilds the index of owners unless it is complete. Of several concurrent calls one does the work. The work goes on if the call is dropped.
+    /// Rebuilds the index of owners unless it is complete. Of several concurrent calls one does the work. The work goes
+    /// on if the call is dropped.
     async fn complete_index(&self) -> Result<(), DriverError> {
         let purpose = "look for the index of owners";
         if self.run(purpose, Files::is_indexed).await? {
@@ -313,7 +320,8 @@ impl OwnerIndex for FileDriver {
         sessions.await
     }
 
-    /// Tries to remove all sessions of the owner, even if one cannot be removed. Then it fails, because not every session has ended.
+    /// Tries to remove all sessions of the owner, even if one cannot be removed. Then it fails, because not every
+    /// session has ended.
     async fn destroy_sessions_of(&self, owner: &str, except: Option<&StoreKey>) -> Result<u64, DriverError> {
         let except = except.copied();
         let destroyed = self.gather_of_owner("destroy an owner's sessions", owner, move |files, key, owner| {

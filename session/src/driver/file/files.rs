@@ -151,7 +151,7 @@ impl Files {
         }
     }
 
-    /// Whether the record under `key` names `owner`, be it expired or not.
+    /// Whether the record under `key` names `owner`, even if it has expired.
     fn is_named(&self, key: &StoreKey, owner: &Owner<'_>) -> io::Result<bool> {
         let head = self.head(key)?;
         Ok(head.is_some_and(|(_, head)| owner.is(head.owner.as_deref())))
@@ -292,7 +292,7 @@ impl Files {
         }
     }
 
-    /// Does `change` to the live record under `key`, which nobody else changes meanwhile; `None` when there is none.
+    /// Applies `change` to the live record under `key` while it is locked. `None` if there is none.
     fn locked<T>(
         &self,
         key: &StoreKey,

@@ -1,4 +1,4 @@
-//! Which sessions an owner may have, found without looking at those of others.
+//! Finds the sessions that an owner may have, without looking at those of others.
 //!
 //! ```text
 //! owners/73/73475cb40a568e8da8a045ced110137e159f890ac4da883b6b17dc651b3a8049/<key>.owned
@@ -6,16 +6,18 @@
 //! ```
 //!
 //! An owner has a folder, named by the SHA-256 of the owner's name. For each session there is an empty file in it, the *entry*.
-//! An entry is a hint: whose a session is, its record says.
+//! An entry is only a hint: the record says who owns the session.
 //!
 //! * While a record names an owner there is an entry. It is made before the record is written, so a process that dies in between
 //!   leaves one entry too many.
 //! * An entry is made once, and never renamed or replaced. Some file systems do not show a file that is replaced while its folder is read.
-//! * An entry has a lock. It is removed by a process that holds the lock alone, and has seen under it that the record does not name the
-//!   owner. A process that is about to write such a record shares the lock with others that do, until the record is written.
-//! * A record that names the owner already is written without the lock: nobody removes its entry.
+//! * An entry has a lock. To remove an entry, a process holds its lock exclusively, and has seen under the lock that
+//!   the record does not name the owner. A process that is about to write a record that names the owner holds the lock
+//!   shared until the record is written.
+//! * If the record already names the owner, it is written without the lock: no process removes its entry.
 //!
-//! `complete` is a folder, because making one is a single step. It is there once all records that were older than the index have entries.
+//! `complete` is a folder, because creating one is a single step. It exists once all records that are older than the
+//! index have entries.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -42,7 +44,7 @@ pub(super) fn is_complete(root: &Path) -> io::Result<bool> {
     Ok(Folder::find(root, &[INDEX, COMPLETE], false)?.is_some())
 }
 
-/// Keeps for later that every record that names an owner has an entry.
+/// Notes that every record that names an owner has an entry.
 pub(super) fn set_complete(root: &Path, fsync: bool) -> io::Result<()> {
     Folder::make(root, &[INDEX, COMPLETE], fsync).map(drop)
 }
@@ -66,7 +68,7 @@ impl<'a> Owner<'a> {
         Self::of_folder(root, name::of_owner(owner))
     }
 
-    /// The one whose folder is called `hash`.
+    /// The owner whose folder is called `hash`.
     pub(super) fn of_folder(root: &'a Path, hash: String) -> Self {
         Self { root, hash }
     }
@@ -117,7 +119,8 @@ impl<'a> Owner<'a> {
         Ok(keys)
     }
 
-    /// Removes the entry of the session under `key`, unless its record names the owner, which `is_owners` says, or is about to.
+    /// Removes the entry of the session under `key`, unless its record names the owner or is about to. `is_owners` says
+    /// whether it does.
     pub(super) fn forget(&self, key: &StoreKey, is_owners: impl FnOnce() -> io::Result<bool>) -> io::Result<()> {
         let Some(folder) = Folder::find(self.root, &self.path(), false)? else {
             return Ok(());
@@ -134,7 +137,7 @@ impl<'a> Owner<'a> {
     }
 }
 
-/// Removes a folder in which nothing is.
+/// Removes a folder if it is empty.
 pub(super) fn remove_if_empty(folder: &Path) -> io::Result<()> {
     match fs::remove_dir(folder) {
         Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),

@@ -26,8 +26,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// * Clones share the sessions.
 /// * Records are handed out as they were handed in, sharing the payload and its index: no request reads the text again.
 /// * A read takes one of 64 locks for one look-up; no lock is ever held for longer than some hundred records take.
-/// * Each write that adds a record also removes expired ones among the next few, so dead sessions do not pile up even if
-///   [`gc`](Driver::gc) is never called. Live ones are limited only by memory, or by [`with_capacity`](MemoryDriver::with_capacity).
+/// * Each write that adds a record also removes expired ones among the next few, so dead sessions do not pile up even
+///   if [`gc`](Driver::gc) is never called. Live ones are limited only by memory, or by
+///   [`with_capacity`](MemoryDriver::with_capacity).
 /// * What asks for an [owner](OwnerIndex)'s sessions goes through all records.
 ///
 /// ```
@@ -89,13 +90,14 @@ impl MemoryDriver {
         self
     }
 
-    /// Limits the number of `records`, and the `bytes` of payloads and owners' names. Each record takes some 300 bytes more. Defaults to no
-    /// limit but memory. Clones made earlier keep their limit.
+    /// Limits the number of `records`, and the `bytes` of payloads and owners' names. Each record takes some 300 bytes
+    /// more. Defaults to no limit but memory. Clones made earlier keep their limit.
     ///
     /// If there is no room, a new session, or one that grows, is not stored. Saving it fails with
-    /// [`ErrorKind::Driver`](crate::ErrorKind::Driver), a 500 whose log line says that the driver is full. Existing sessions stay. They can be
-    /// read, changed without growing, and ended. Expired sessions are removed first to make room. No live session is dropped for another:
-    /// otherwise a client that sends requests without a cookie could empty every visitor's cart.
+    /// [`ErrorKind::Driver`](crate::ErrorKind::Driver), a 500 whose log line says that the driver is full. Existing
+    /// sessions stay. They can be read, changed without growing, and ended. Expired sessions are removed first to make
+    /// room. No live session is dropped for another: otherwise a client that sends requests without a cookie could
+    /// empty every visitor's cart.
     ///
     /// Concurrent writes may exceed the limits by one record each.
     #[must_use]
@@ -128,7 +130,8 @@ impl MemoryDriver {
         }
     }
 
-    /// Removes what has expired, unless that has just been done. Otherwise every request to a full driver would go through all records.
+    /// Removes what has expired, unless that has just been done. Otherwise every request to a full driver would go
+    /// through all records.
     fn sweep_when_full(&self, now: SystemTime) -> bool {
         let mut swept = self
             .store

@@ -37,13 +37,15 @@ use crate::record::Record;
 /// * Every record ends by itself: its expiry is set in the same command as its content, as a moment and not as a span. One that has lost its
 ///   expiry gets it back by the next script that reads it. [`gc`](Driver::gc) has nothing to do.
 /// * What is under a session's key but is no session of this driver reads as nothing, with a warning, and is left alone.
-/// * A record says which key it is of. Where the server's answer is about another key than was asked for, because a connection is out of step, the call fails
-///   ([`DriverError::backend`]) and the connection is given up: nobody is shown another visitor's session.
+/// * A record says which key it belongs to. If a connection is out of step, and the server's answer is about another
+///   key, the call fails ([`DriverError::backend`]) and the connection is closed: no visitor is shown another visitor's
+///   session.
 /// * It [reports changes](Driver::watch), so that a [cache](https://docs.rs/session-schema/latest/session_schema/struct.CachedDriver.html) in front of it shows at once what
 ///   another server did; see [below](RedisDriver#behind-a-cache).
-/// * An [owner](OwnerIndex)'s sessions are kept in a sorted set, which forgets what has expired and ends with its last session. Nothing depends on
-///   keyspace notifications. In a cluster the set is on another master than most of the sessions, and a failover may lose what it was told last, while the session
-///   survives. A session that is in use is noted there again within a minute, with its next write or prolongation.
+/// * An [owner](OwnerIndex)'s sessions are kept in a sorted set, which forgets what has expired and ends with its last
+///   session. Nothing depends on keyspace notifications. In a cluster, the set and a session may be on different
+///   masters, and a failover may lose the last entries of the set while the session survives. A session that is in use
+///   is added again within a minute, with its next write or prolongation.
 ///
 /// # URLs
 ///
@@ -53,8 +55,9 @@ use crate::record::Record;
 /// | `redis+cluster://[user:password@]host:port,host:port/` | a cluster, of which these nodes are asked first |
 /// | `redis+sentinel://[user:password@]host:port,host:port/service[/database]` | the master that these Sentinels name; for theirs, `?sentinel_password=` |
 ///
-/// `rediss` is `redis` over TLS, with the certificates that the operating system trusts, and `valkey` another word for `redis`. With `redis` everything
-/// travels as plain text, passwords and sessions too: use `rediss` wherever the network is not yours alone.
+/// `rediss` is `redis` over TLS, with the certificates that the operating system trusts. `valkey` is another name for
+/// `redis`. With `redis`, everything travels as plain text, including passwords and sessions: use `rediss` over a
+/// network that you share with others.
 ///
 /// # What is promised, and what is not
 ///
@@ -91,7 +94,7 @@ use crate::record::Record;
 pub struct RedisDriver {
     pub(super) link: Arc<Link>,
     due: Arc<Due>,
-    /// In a cluster: when the set of a session's owner has to be told of it again.
+    /// In a cluster: when a session has to be added to its owner's set again.
     noted: Option<Arc<Due>>,
     prefix: Arc<str>,
     pub(super) clock: Arc<dyn Clock>,
@@ -177,13 +180,15 @@ impl RedisDriver {
         format::parse(value, key).map_err(|_| self.out_of_step(purpose))
     }
 
-    /// The error for an answer to another command. What comes over the connection next would be another's answer, too.
+    /// The error for an answer to another command. The next answer over this connection would belong to another
+    /// command, too.
     pub(super) fn out_of_step(&self, purpose: &'static str) -> DriverError {
         self.link.close();
         of_another(purpose)
     }
 
-    /// Whether the set of a session's owner has to be told of it again: in a cluster, where this process has not told it lately.
+    /// Whether a session has to be added to its owner's set again: in a cluster, if this process has not done so
+    /// lately.
     fn is_to_be_noted(&self, key: &StoreKey, now: u64) -> bool {
         self.noted.as_ref().is_some_and(|noted| !noted.is_later(key, now))
     }
@@ -331,7 +336,7 @@ impl Driver for RedisDriver {
             }
             // Something is there. What it is, and whether this write has put it there before, the script knows.
         }
-        // In a cluster, who is the first to write under a key knows that the set has to be told.
+        // In a cluster, the first write under a key knows that the session has to be added to the set.
         let first = expected == Expected::Absent && self.link.source.is_cluster();
         let mut indexed = match record.owner() {
             Some(owner) if first || self.is_to_be_noted(key, write.now) => {

@@ -4,8 +4,9 @@
 //! and never fewer: it is told before the record is written, and long before a touch would go beyond what it was told. Whose a session
 //! is its record says.
 //!
-//! The set may be on another master, too, which may lose what it was told last when its replica takes over, though the record is safe. So in a cluster each process tells the
-//! set of a session that is in use [once a minute](NOTED_FOR), with the next write or prolongation.
+//! The set may also be on another master. When a replica takes over, that master may lose the last entries of the set,
+//! even if the record is safe. So in a cluster each process adds a session that is in use to the set again [once a
+//! minute](NOTED_FOR), with the next write or prolongation.
 
 use std::future::Future;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::error::DriverError;
 use crate::id::StoreKey;
 use crate::record::Record;
 
-/// For how long a set in a cluster is taken to know what it was told.
+/// How long a set in a cluster is trusted to still have an entry.
 pub(super) const NOTED_FOR: Duration = Duration::from_secs(60);
 
 /// How many sessions are asked for at once.

@@ -94,7 +94,7 @@ pub(super) async fn run<D: Dialect>(pool: &Pool<D>, statement: &Statement, value
         };
         let error = match D::run(&mut connection, statement, values).await {
             Ok(Outcome::Found(rows)) if !rows.iter().all(|row| statement.asks_for(values, row)) => {
-                // What comes over it next would be another's answer, too.
+                // The next answer over this connection would belong to another statement, too.
                 drop(connection.detach());
                 return Err(sqlx::Error::Protocol(
                     "the answer is about another session than was asked for, so the connection was given up".to_owned(),

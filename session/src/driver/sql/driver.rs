@@ -10,8 +10,9 @@ macro_rules! sql_driver {
         }
 
         impl $name {
-            /// A driver over a pool that the application has already, with that pool's settings. The pool stays the application's: [`close`](Driver::close)
-            /// leaves it open. Time that a call waits because the application itself uses all connections counts as the database's.
+            /// A driver over a pool that the application has already, with that pool's settings. The pool stays the
+            /// application's: [`close`](Driver::close) leaves it open. If a call waits because the application itself
+            /// uses all connections, the wait counts as the database's.
             pub fn from_pool(pool: Pool<$database>) -> Self {
                 Self {
                     store: Store::new(pool, false),
@@ -23,8 +24,9 @@ macro_rules! sql_driver {
             ///
             /// # Errors
             ///
-            /// When it is no name for a table, saying what is one: what stands here becomes part of statements. Nor is a name that ends with `_schema`,
-            /// `_expires_idx` or `_owner_idx`, which is what is made beside a table.
+            /// If `table` is not a valid name for a table; the error says what is valid, because the name becomes part
+            /// of statements. Names that end with `_schema`, `_expires_idx` or `_owner_idx` are not valid either: they
+            /// are used for what is created beside a table.
             pub fn with_table(mut self, table: &str) -> Result<Self, ConfigError> {
                 self.store.set_table(Table::parse::<$database>(table)?);
                 Ok(self)

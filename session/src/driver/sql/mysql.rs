@@ -91,8 +91,8 @@ sql_driver! {
 /// * An [owner](OwnerIndex)'s sessions are found by an index.
 /// * Times are numbers, and come from the driver's clock, so no setting of a time zone matters.
 /// * [`gc`](Driver::gc) removes 500 sessions at a time; several servers may do it at once.
-/// * The answer to a read says which session it is about. One about another session, from a connection that is out of step, is an error, and the
-///   connection is given up: nobody is shown another visitor's session.
+/// * The answer to a read says which session it is about. If a connection is out of step, and its answer is about
+///   another session, the call fails and the connection is closed: no visitor is shown another visitor's session.
 /// * When the server restarts, the driver finds back by itself. A connection that is cut in the middle of a save leads to another attempt, which knows if the
 ///   first was successful.
 /// * A session larger than the server's `max_allowed_packet` is an error that says so.
@@ -100,9 +100,10 @@ sql_driver! {
 ///
 /// # TLS
 ///
-/// Unless the address says otherwise, a connection is encrypted if the server offers it, and nobody checks the server's certificate: whoever is on the way
-/// can read and change everything. Over a network that is not yours alone add `?ssl-mode=VERIFY_IDENTITY`, and where the certificate is
-/// not signed by an authority that the operating system trusts, `&ssl-ca=/path/to/ca.pem`.
+/// By default, a connection is encrypted if the server offers it, and the server's certificate is not checked. An
+/// attacker between the application and the server can then read and change everything. Over a network that you share
+/// with others, add `?ssl-mode=VERIFY_IDENTITY` to the address. If the operating system does not trust the authority
+/// that signed the certificate, also add `&ssl-ca=/path/to/ca.pem`.
 ///
 /// A MySQL 8 server that has TLS turned off asks for a password encrypted by RSA: enable the feature `mysql-rsa` of sqlx for that.
 ///

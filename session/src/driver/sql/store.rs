@@ -34,7 +34,7 @@ pub(super) struct Store<D: Dialect> {
     clock: Arc<dyn Clock>,
     /// As many calls as the pool has connections.
     reading: Arc<Turns>,
-    /// The same queue, unless the database has one writer at a time: that one has a connection to itself.
+    /// The same queue, unless the database has one writer at a time: the writer has its own connection.
     writing: Arc<Turns>,
 }
 
@@ -78,8 +78,8 @@ impl<D: Dialect> Store<D> {
         to_millis(self.clock.now())
     }
 
-    /// Runs a statement when it is its turn. Statements of this process come in the order in which they asked; where the database has one writer
-    /// at a time, writers wait for writers only.
+    /// Runs a statement when it is its turn. Statements of this process run in the order in which they arrived. If the
+    /// database has one writer at a time, writers wait only for other writers.
     pub(super) async fn run(&self, statement: &Statement, values: &Values<'_>) -> sqlx::Result<Ran> {
         let turns = match statement.reads {
             true => &self.reading,
