@@ -98,7 +98,7 @@ pub(crate) struct Request {
     fault: bool,
     save: Option<Save>,
     pub(crate) hung_up: bool,
-    /// All sessions of an owner ended, and with them the one that the request was about to give this owner under a new id.
+    /// The session that the request was about to give a new id has ended under that id: with all others of its owner, or by another request.
     overruled: bool,
     /// A call failed, so that it may have left a record half done.
     orphan_is_excused: bool,
@@ -185,6 +185,8 @@ struct Save {
     /// Whose session it was when it was loaded, and what was last seen in its place.
     owner: Option<&'static str>,
     seen: Vec<Content>,
+    /// Where its new records are: behind what an earlier save may have left.
+    slots: usize,
     /// The session had ended before the new record was written.
     ended_before: bool,
     /// The new record was not found any more.
@@ -852,7 +854,7 @@ fn is_worth_moving(old: SystemTime, new: SystemTime, lifetime: Duration) -> bool
 impl Model {
     /// The request asks for a save, or its handler has returned.
     pub(crate) fn begin_save(&mut self, request: usize, for_response: bool) {
-        let now = self.now;
+        let (now, slots) = (self.now, self.slots.len());
         let saving = &mut self.requests[request];
         if saving.origin.is_none() {
             return;
@@ -892,6 +894,7 @@ impl Model {
             is_anothers: false,
             owner: saving.base.owner,
             seen: vec![saving.base.clone()],
+            slots,
             ended_before: false,
             unborn_is_gone: false,
             effect: None,
@@ -983,7 +986,8 @@ impl Model {
         self.check(may, || {
             format!("{:?} of r{request} was refused without a reason: {kind:?}", save.kind)
         });
-        let is_stored = save.effect.is_some() && !self.is_overruled(request);
+        let stored = save.effect.as_ref().filter(|effect| effect.what != What::Touched);
+        let is_stored = stored.is_some() && !self.is_overruled(request);
         self.check(!is_stored, || "what was refused was stored".into());
         self.check_unborn(request);
         // Where the request has ended its session while it was saved, that stands.
@@ -1157,7 +1161,8 @@ impl Model {
     }
 
     fn has_own_session(&self, request: usize, save: &Save) -> bool {
-        let has_new = self.slots.iter().any(|slot| slot.state == State::Unborn(request));
+        let mut new = self.slots[save.slots..].iter();
+        let has_new = new.any(|slot| slot.state == State::Unborn(request));
         save.kind == Kind::Renew && save.owner.is_none() && has_new
     }
 
@@ -1167,7 +1172,7 @@ impl Model {
             let dead = slot.state == State::Dead && !slot.given_up && slot.owned_by(save);
             slot.maker == request && (slot.state == State::Unborn(request) || dead) && !save.unborn_is_gone
         };
-        let at = self.slots.iter().rposition(is_own)?;
+        let at = save.slots + self.slots[save.slots..].iter().rposition(is_own)?;
         self.counts.own_sessions += 1;
         let (record, ended) = (self.slots[at].record.clone(), !self.lives_on_from(save));
         let seen = save.seen.iter().filter(|_| !save.ended_before);
@@ -1759,6 +1764,8 @@ impl Model {
         self.check(own, || format!("r{request} ended a session that it was not to end"));
         let live = self.slots[slot].state == State::Live;
         self.check(live, || format!("r{request} ended what is no session"));
+        let maker = self.slots[slot].maker;
+        self.requests[maker].overruled |= maker != request && self.requests[maker].save.is_some();
         self.slots[slot].state = State::Dead;
     }
 
