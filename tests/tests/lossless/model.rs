@@ -501,14 +501,6 @@ impl Model {
         save.map_or_else(|| self.origin(request), |save| save.origin)
     }
 
-    /// Whether the session goes by an id that the request was not given.
-    fn is_moved(&self, request: usize) -> bool {
-        let Origin::Stored { slot } = self.origin(request) else {
-            return false;
-        };
-        matches!(self.slots[slot].state, State::Moved { .. })
-    }
-
     pub(crate) fn begin_load(&mut self, request: usize) {
         let now = self.now;
         let request = &mut self.requests[request];
@@ -602,7 +594,11 @@ impl Model {
         let Origin::Stored { slot } = self.origin(request) else {
             return;
         };
-        if !self.is_moved(request) {
+        let State::Moved { to, .. } = self.slots[slot].state else {
+            return;
+        };
+        // What it has given a new id itself is its own.
+        if self.slots[to].maker == request {
             return;
         }
         let new = self.follow(slot, self.now).map(|new| &self.slots[new].content.token);
