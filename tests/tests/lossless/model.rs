@@ -911,6 +911,13 @@ impl Model {
         };
         self.note(|| format!("r{request} has saved: {:?} {result:?}", save.kind));
         self.counts.most_conflicts = self.counts.most_conflicts.max(save.conflicts);
+        // The session that was to be ended has another owner, whose browser must not forget it.
+        if save.is_anothers && !save.ended_live && self.requests[request].endings == save.endings {
+            self.requests[request].has_ended = false;
+            if self.requests[request].cookie == CookieIs::Removed {
+                self.requests[request].cookie = CookieIs::Kept;
+            }
+        }
         if let Err(kind) = result {
             let justified = match kind {
                 // Who gives a session a new id waits while those of its owner are being ended.
@@ -942,12 +949,6 @@ impl Model {
         self.check_ended(request, &save);
         if save.ended.is_some() {
             self.requests[request].ended = None;
-        }
-        if save.is_anothers && !save.ended_live && self.requests[request].endings == save.endings {
-            self.requests[request].has_ended = false;
-            if self.requests[request].cookie == CookieIs::Removed {
-                self.requests[request].cookie = CookieIs::Kept;
-            }
         }
         self.conclude(request, &save);
         let misfit = std::mem::take(&mut self.requests[request].has_misfit);
