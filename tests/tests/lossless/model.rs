@@ -1501,7 +1501,7 @@ impl Model {
     fn see_gone(&mut self, request: usize, slot: Option<usize>) {
         let mine = slot.is_some_and(|slot| self.slots[slot].maker == request);
         if let Some(save) = self.requests[request].save.as_mut().filter(|_| mine) {
-            save.unborn_is_gone = save.kind == Kind::Renew;
+            save.unborn_is_gone |= save.kind == Kind::Renew && slot >= Some(save.slots);
         }
     }
 
