@@ -98,7 +98,7 @@ pub(crate) struct Request {
     fault: bool,
     save: Option<Save>,
     pub(crate) hung_up: bool,
-    /// All sessions of an owner ended, and with them the one that the request was about to give this owner under a new id.
+    /// The session that the request was about to give a new id has ended under that id: with all others of its owner, or by another request.
     overruled: bool,
     /// A call failed, so that it may have left a record half done.
     orphan_is_excused: bool,
@@ -185,6 +185,8 @@ struct Save {
     /// Whose session it was when it was loaded, and what was last seen in its place.
     owner: Option<&'static str>,
     seen: Vec<Content>,
+    /// Where its new records are: behind what an earlier save may have left.
+    slots: usize,
     /// The session had ended before the new record was written.
     ended_before: bool,
     /// The new record was not found any more.
@@ -499,14 +501,6 @@ impl Model {
         save.map_or_else(|| self.origin(request), |save| save.origin)
     }
 
-    /// Whether the session goes by an id that the request was not given.
-    fn is_moved(&self, request: usize) -> bool {
-        let Origin::Stored { slot } = self.origin(request) else {
-            return false;
-        };
-        matches!(self.slots[slot].state, State::Moved { .. })
-    }
-
     pub(crate) fn begin_load(&mut self, request: usize) {
         let now = self.now;
         let request = &mut self.requests[request];
@@ -600,7 +594,11 @@ impl Model {
         let Origin::Stored { slot } = self.origin(request) else {
             return;
         };
-        if !self.is_moved(request) {
+        let State::Moved { to, .. } = self.slots[slot].state else {
+            return;
+        };
+        // What it has given a new id itself is its own.
+        if self.slots[to].maker == request {
             return;
         }
         let new = self.follow(slot, self.now).map(|new| &self.slots[new].content.token);
@@ -852,7 +850,7 @@ fn is_worth_moving(old: SystemTime, new: SystemTime, lifetime: Duration) -> bool
 impl Model {
     /// The request asks for a save, or its handler has returned.
     pub(crate) fn begin_save(&mut self, request: usize, for_response: bool) {
-        let now = self.now;
+        let (now, slots) = (self.now, self.slots.len());
         let saving = &mut self.requests[request];
         if saving.origin.is_none() {
             return;
@@ -892,6 +890,7 @@ impl Model {
             is_anothers: false,
             owner: saving.base.owner,
             seen: vec![saving.base.clone()],
+            slots,
             ended_before: false,
             unborn_is_gone: false,
             effect: None,
@@ -912,6 +911,13 @@ impl Model {
         };
         self.note(|| format!("r{request} has saved: {:?} {result:?}", save.kind));
         self.counts.most_conflicts = self.counts.most_conflicts.max(save.conflicts);
+        // The session that was to be ended has another owner, whose browser must not forget it.
+        if save.is_anothers && !save.ended_live && self.requests[request].endings == save.endings {
+            self.requests[request].has_ended = false;
+            if self.requests[request].cookie == CookieIs::Removed {
+                self.requests[request].cookie = CookieIs::Kept;
+            }
+        }
         if let Err(kind) = result {
             let justified = match kind {
                 // Who gives a session a new id waits while those of its owner are being ended.
@@ -943,12 +949,6 @@ impl Model {
         self.check_ended(request, &save);
         if save.ended.is_some() {
             self.requests[request].ended = None;
-        }
-        if save.is_anothers && !save.ended_live && self.requests[request].endings == save.endings {
-            self.requests[request].has_ended = false;
-            if self.requests[request].cookie == CookieIs::Removed {
-                self.requests[request].cookie = CookieIs::Kept;
-            }
         }
         self.conclude(request, &save);
         let misfit = std::mem::take(&mut self.requests[request].has_misfit);
@@ -983,7 +983,8 @@ impl Model {
         self.check(may, || {
             format!("{:?} of r{request} was refused without a reason: {kind:?}", save.kind)
         });
-        let is_stored = save.effect.is_some() && !self.is_overruled(request);
+        let stored = save.effect.as_ref().filter(|effect| effect.what != What::Touched);
+        let is_stored = stored.is_some() && !self.is_overruled(request);
         self.check(!is_stored, || "what was refused was stored".into());
         self.check_unborn(request);
         // Where the request has ended its session while it was saved, that stands.
@@ -1157,7 +1158,8 @@ impl Model {
     }
 
     fn has_own_session(&self, request: usize, save: &Save) -> bool {
-        let has_new = self.slots.iter().any(|slot| slot.state == State::Unborn(request));
+        let mut new = self.slots[save.slots..].iter();
+        let has_new = new.any(|slot| slot.state == State::Unborn(request));
         save.kind == Kind::Renew && save.owner.is_none() && has_new
     }
 
@@ -1167,7 +1169,7 @@ impl Model {
             let dead = slot.state == State::Dead && !slot.given_up && slot.owned_by(save);
             slot.maker == request && (slot.state == State::Unborn(request) || dead) && !save.unborn_is_gone
         };
-        let at = self.slots.iter().rposition(is_own)?;
+        let at = save.slots + self.slots[save.slots..].iter().rposition(is_own)?;
         self.counts.own_sessions += 1;
         let (record, ended) = (self.slots[at].record.clone(), !self.lives_on_from(save));
         let seen = save.seen.iter().filter(|_| !save.ended_before);
@@ -1499,7 +1501,7 @@ impl Model {
     fn see_gone(&mut self, request: usize, slot: Option<usize>) {
         let mine = slot.is_some_and(|slot| self.slots[slot].maker == request);
         if let Some(save) = self.requests[request].save.as_mut().filter(|_| mine) {
-            save.unborn_is_gone = save.kind == Kind::Renew;
+            save.unborn_is_gone |= save.kind == Kind::Renew && slot >= Some(save.slots);
         }
     }
 
@@ -1759,6 +1761,8 @@ impl Model {
         self.check(own, || format!("r{request} ended a session that it was not to end"));
         let live = self.slots[slot].state == State::Live;
         self.check(live, || format!("r{request} ended what is no session"));
+        let maker = self.slots[slot].maker;
+        self.requests[maker].overruled |= maker != request && self.requests[maker].save.is_some();
         self.slots[slot].state = State::Dead;
     }
 
