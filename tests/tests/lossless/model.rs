@@ -1269,11 +1269,19 @@ impl Model {
         };
         self.counts.confirmed += 1;
         let found = self.requests[request].found.take();
-        let found = found.filter(|found| found.slot == slot && save.now < found.expires_at);
+        let found = found.filter(|found| save.now < found.expires_at);
         match found.map(|found| (found.state, found)) {
-            Some((State::Live, found)) => {
+            Some((State::Live, found)) if found.slot == slot => {
                 self.requests[request].pending.drain(..save.changes.len());
                 self.go_on(request, found);
+            }
+            // The owner that was named again is signed in under the new id.
+            Some((State::Live, found)) if self.leads_to(slot, found.slot, save.now) => {
+                self.check(found.content.owner == save.owner, || {
+                    "another owner is signed in".into()
+                });
+                self.requests[request].pending.drain(..save.changes.len());
+                self.stay(request, slot, save);
             }
             Some((State::Moved { until, .. }, _)) if save.now < until => {
                 self.requests[request].pending.drain(..save.changes.len());
@@ -1469,8 +1477,11 @@ impl Model {
         self.note(|| format!("r{request}: the store fails"));
         self.notice_is_left |= key.is_some_and(|key| self.notices.contains(key));
         (self.requests[request].orphan_is_excused, self.requests[request].fault) = (true, true);
+        let slot = key.and_then(|key| self.slot_of(key));
         if let Some(save) = &mut self.requests[request].save {
             save.fault = true;
+            // It has not been told what it has found there.
+            save.is_anothers &= slot.is_none_or(|slot| self.slots[slot].content.owner == save.owner_of_ended());
         }
     }
 
@@ -1912,6 +1923,12 @@ impl Model {
                 });
             }
         }
+    }
+}
+
+impl Save {
+    fn owner_of_ended(&self) -> Option<&'static str> {
+        self.ended.and_then(|ended| ended.owner)
     }
 }
 
