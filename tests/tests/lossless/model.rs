@@ -1210,6 +1210,11 @@ impl Model {
         self.check(gone, || {
             format!("{:?} of r{request} was lost, though the session lives", save.kind)
         });
+        // A task has signed somebody in while it was saved: that is still to be saved, and so is the rest.
+        let later = self.requests[request].pending.iter().skip(save.changes.len());
+        if later.clone().any(Change::names_owner) {
+            return;
+        }
         self.check_welcome(request, save);
         self.lose(request, None);
     }
