@@ -1160,7 +1160,7 @@ impl Model {
     fn has_own_session(&self, request: usize, save: &Save) -> bool {
         let mut new = self.slots[save.slots..].iter();
         let has_new = new.any(|slot| slot.state == State::Unborn(request));
-        save.kind == Kind::Renew && save.owner.is_none() && has_new
+        save.kind == Kind::Renew && save.owner.is_none() && has_new && !save.may_misfit
     }
 
     /// The session of its own that a request has made, with what it had loaded, or, where that has ended, with its own changes only.
