@@ -1160,7 +1160,7 @@ impl Model {
     fn has_own_session(&self, request: usize, save: &Save) -> bool {
         let mut new = self.slots[save.slots..].iter();
         let has_new = new.any(|slot| slot.state == State::Unborn(request));
-        save.kind == Kind::Renew && save.owner.is_none() && has_new
+        save.kind == Kind::Renew && save.owner.is_none() && has_new && !save.may_misfit
     }
 
     /// The session of its own that a request has made, with what it had loaded, or, where that has ended, with its own changes only.
@@ -1210,6 +1210,11 @@ impl Model {
         self.check(gone, || {
             format!("{:?} of r{request} was lost, though the session lives", save.kind)
         });
+        // A task has signed somebody in while it was saved: that is still to be saved, and so is the rest.
+        let later = self.requests[request].pending.iter().skip(save.changes.len());
+        if later.clone().any(Change::names_owner) {
+            return;
+        }
         self.check_welcome(request, save);
         self.lose(request, None);
     }
@@ -1269,11 +1274,19 @@ impl Model {
         };
         self.counts.confirmed += 1;
         let found = self.requests[request].found.take();
-        let found = found.filter(|found| found.slot == slot && save.now < found.expires_at);
+        let found = found.filter(|found| save.now < found.expires_at);
         match found.map(|found| (found.state, found)) {
-            Some((State::Live, found)) => {
+            Some((State::Live, found)) if found.slot == slot => {
                 self.requests[request].pending.drain(..save.changes.len());
                 self.go_on(request, found);
+            }
+            // The owner that was named again is signed in under the new id.
+            Some((State::Live, found)) if self.leads_to(slot, found.slot, save.now) => {
+                self.check(found.content.owner == save.owner, || {
+                    "another owner is signed in".into()
+                });
+                self.requests[request].pending.drain(..save.changes.len());
+                self.stay(request, slot, save);
             }
             Some((State::Moved { until, .. }, _)) if save.now < until => {
                 self.requests[request].pending.drain(..save.changes.len());
@@ -1469,8 +1482,11 @@ impl Model {
         self.note(|| format!("r{request}: the store fails"));
         self.notice_is_left |= key.is_some_and(|key| self.notices.contains(key));
         (self.requests[request].orphan_is_excused, self.requests[request].fault) = (true, true);
+        let slot = key.and_then(|key| self.slot_of(key));
         if let Some(save) = &mut self.requests[request].save {
             save.fault = true;
+            // It has not been told what it has found there.
+            save.is_anothers &= slot.is_none_or(|slot| self.slots[slot].content.owner == save.owner_of_ended());
         }
     }
 
@@ -1912,6 +1928,12 @@ impl Model {
                 });
             }
         }
+    }
+}
+
+impl Save {
+    fn owner_of_ended(&self) -> Option<&'static str> {
+        self.ended.and_then(|ended| ended.owner)
     }
 }
 
