@@ -288,7 +288,7 @@ impl Backend {
         let mut draft = Draft::of(&target.record);
         draft.keeps_expiry = changes.keep_expiry;
         for change in changes.iter() {
-            // Under a new id the CSRF token is the one that came with it: whoever planted the old id would know another.
+            // The CSRF token belongs to the new id. An attacker who planted the old one may know its token.
             if !(target.moved && change.is_of_token()) {
                 change.apply(&mut draft)?;
             }
